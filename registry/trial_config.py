@@ -4,16 +4,17 @@ Everything that shapes a verdict stands here, so that a stored configuration and
 give the same verdict again. Promises nothing about who runs the test or where the counts are kept.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-_SMALLER_IS_BETTER = ("latency", "error", "loss", "mae", "mse", "rmse", "mape", "cost", "duration")
+_SMALLER_IS_BETTER = frozenset(
+    ("latency", "error", "errors", "loss", "logloss", "mae", "mse", "rmse", "mape", "cost")
+)
 
-Name = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]*$")
-]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9 ._:-]*$")]
 Level = Annotated[float, Field(gt=0, lt=0.5)]
 
 
@@ -103,8 +104,8 @@ class ABTestConfig(BaseModel):
         """The direction given, or the one the metric's name tells (latency and errors: less)."""
         if self.direction is not None:
             return self.direction
-        name = self.success_metric.lower()
-        smaller = any(word in name for word in _SMALLER_IS_BETTER)
+        words = re.split(r"[^a-z0-9]+", self.success_metric.lower())
+        smaller = not _SMALLER_IS_BETTER.isdisjoint(words)
         return Direction.MINIMIZE if smaller else Direction.MAXIMIZE
 
     def guardrail(self, kind: GuardrailKind) -> Guardrail | None:
