@@ -1,0 +1,1 @@
+"""`prime-spark up`: starts every server, shows what happens, and leaves nothing behind."""
