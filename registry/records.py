@@ -7,6 +7,7 @@ seconds since the epoch (UTC), which is also how the ledger keeps them.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
@@ -138,20 +139,13 @@ class ModelSchema:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            ValueError: the text is not such a schema.
-        """
+        """Read what :meth:`to_json` wrote; ValueError when the text is something else."""
         try:
             raw = json.loads(text)
-            return cls(_specs(raw["inputs"]), _specs(raw["outputs"]))
+            sides = (tuple(_spec(item) for item in raw[side]) for side in ("inputs", "outputs"))
+            return cls(*sides)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a model schema: {error}") from error
-
-
-def _specs(raw: list[dict[str, object]]) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(item) for item in raw)
 
 
 def _spec(raw: dict[str, object]) -> TensorSpec:
@@ -193,11 +187,11 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class ExposureWindow:
-    """What one worker served of one version in one minute.
+    """What one worker served of one version in one minute, which starts at ``started_at``.
 
     The numbers are absolute for this worker and minute, so writing a window twice changes nothing.
-    ``started_at`` is the whole minute; latencies are in milliseconds; ``over_objective`` counts
-    requests slower than the latency objective; ``sketch`` maps histogram bucket to count.
+    ``over_objective`` counts requests slower than the latency objective; ``sketch`` maps the
+    buckets of `registry.sketch` to counts.
     """
 
     worker: str
@@ -231,10 +225,9 @@ class ExposureTotals:
     def of(cls, windows: Iterable[ExposureWindow]) -> Self:
         """Add windows up."""
         rows = list(windows)
-        sketch: dict[int, int] = {}
+        sketch: Counter[int] = Counter()
         for row in rows:
-            for bucket, count in row.sketch.items():
-                sketch[bucket] = sketch.get(bucket, 0) + count
+            sketch.update(row.sketch)
         return cls(
             count=sum(row.count for row in rows),
             errors=sum(row.errors for row in rows),
@@ -300,8 +293,8 @@ class ShadowScore:
 class PairedTotals:
     """Sums over requests both versions answered; a difference is challenger minus champion.
 
-    ``n`` pairs have a value of the metric on both sides. ``scored`` is the number of shadow
-    answers, ``compared`` those with a prediction on both sides, ``agreed`` those alike.
+    ``n`` pairs have the metric on both sides. Of ``scored`` shadow answers, ``compared`` have a
+    prediction on both sides, and ``agreed`` of those are alike.
     """
 
     n: int = 0
@@ -367,12 +360,13 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class TrialLease:
-    """The right to conclude an experiment; ``token`` grows with every new holder."""
+    """The right to conclude an experiment; ``token`` grows with every new claim."""
 
     id: str
     holder: str
     token: int
     expires_at: datetime
+    ttl_s: float
 
 
 @dataclass(frozen=True, slots=True)
