@@ -1,0 +1,162 @@
+"""The servers of `prime-spark up`: how each is started and how one sees that it answers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from config.settings import Settings
+from flows.up.session import Urls
+
+PREFECT, MLFLOW, PREDICTOR = "Prefect", "MLflow", "predictor"
+DEPLOYMENTS, WORKER, WAKE = "deployments", "worker", "wake-up"
+
+# Stop first what asks, then what answers.
+CLIENTS, SERVERS = 0, 1
+
+_PROBE_TIMEOUT_S = 2.0
+
+Probe = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process to start.
+
+    Attributes:
+        name: what the user sees.
+        command: the command line.
+        probe: tells whether it answers.
+        needs: services that have to answer before this one is started.
+        once: it is a step that is done when it has ended well, and has no probe.
+        stage: `CLIENTS` are stopped before `SERVERS`.
+        deadline_s: longest wait until it answers.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    probe: Probe | None
+    needs: tuple[str, ...] = ()
+    once: bool = False
+    stage: int = CLIENTS
+    deadline_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be started, with which environment."""
+
+    services: tuple[Service, ...]
+    environment: Mapping[str, str]
+    urls: Urls
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    """Return the command line of this Python; the working directory is no source of modules."""
+    return (sys.executable, "-P", *arguments)
+
+
+def prefect_server(settings: Settings, port: int) -> Service:
+    """Prefect's server and UI on SQLite."""
+    host = settings.serving.host
+    return Service(
+        PREFECT,
+        python("-m", "prefect", "server", "start", "--host", host, "--port", str(port)),
+        answers(f"http://{host}:{port}/api/health"),
+        stage=SERVERS,
+    )
+
+
+def mlflow_server(settings: Settings, port: int) -> Service:
+    """MLflow's tracking server, registry and UI with one worker on SQLite."""
+    folder = settings.home_dir.root / "mlflow"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    host = settings.serving.host
+    return Service(
+        MLFLOW,
+        python(
+            *("-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+            *("--uvicorn-opts", "--log-level warning"),
+        ),
+        answers(f"http://{host}:{port}/health"),
+        stage=SERVERS,
+    )
+
+
+def predictor(settings: Settings, port: int) -> Service:
+    """The predictor; it answers as soon as its process does, with or without models."""
+    host = settings.serving.host
+    return Service(
+        PREDICTOR,
+        python(
+            *("-m", "bentoml", "serve", "serving.service:Predictor"),
+            *("--host", host, "--port", str(port)),
+        ),
+        answers(f"http://{host}:{port}/livez"),
+    )
+
+
+def deployments(needs: tuple[str, ...]) -> Service:
+    """The step that makes the flows known to Prefect."""
+    return Service(DEPLOYMENTS, python("-m", "flows.cli", "deploy"), None, needs, once=True)
+
+
+def worker(settings: Settings, api_url: str, name: str) -> Service:
+    """The Prefect worker that runs each flow run in a process of its own."""
+    pool = settings.prefect.work_pool
+    return Service(
+        WORKER,
+        python(
+            *("-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"),
+            *("--name", name, "--install-policy", "never"),
+        ),
+        lambda: worker_is_online(api_url, pool, name),
+        (DEPLOYMENTS,),
+    )
+
+
+def wake(needs: tuple[str, ...]) -> Service:
+    """The poller that starts the life-cycle as soon as something is new in the registry."""
+    return Service(WAKE, python("-m", "flows.wake"), None, needs)
+
+
+def answers(url: str) -> Probe:
+    """Return a probe that asks for `url` and is content with status 200."""
+    return lambda: _request("GET", url) is not None
+
+
+def worker_is_online(api_url: str, pool: str, name: str) -> bool:
+    """Ask the Prefect server whether the worker has reported itself."""
+    body = _request("POST", f"{api_url}/work_pools/{pool}/workers/filter", b"{}")
+    if body is None:
+        return False
+    try:
+        workers = json.loads(body)
+    except ValueError:
+        return False
+    return any(
+        isinstance(worker, dict) and worker.get("name") == name and worker.get("status") == "ONLINE"
+        for worker in workers
+    )
+
+
+def _request(method: str, url: str, body: bytes | None = None) -> bytes | None:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_PROBE_TIMEOUT_S)
+    try:
+        headers = {"Content-Type": "application/json"} if body else {}
+        connection.request(method, parts.path or "/", body, headers)
+        response = connection.getresponse()
+        content = response.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return content if response.status == http.HTTPStatus.OK else None
