@@ -8,6 +8,7 @@ Nothing here is shipped ready-made, and nothing tells a model how it has to come
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,9 +159,12 @@ def _exported(model: object) -> ModelProto:
     from skl2onnx import to_onnx
 
     sample = np.zeros((1, _SIDE * _SIDE), dtype=np.float32)
-    exported: ModelProto = to_onnx(
-        model, sample, options={id(model): {"zipmap": False}}, target_opset=_OPSET
-    )
+    with warnings.catch_warnings():
+        # The converter reads attributes that scikit-learn is about to drop.
+        warnings.simplefilter("ignore", FutureWarning)
+        exported: ModelProto = to_onnx(
+            model, sample, options={id(model): {"zipmap": False}}, target_opset=_OPSET
+        )
     return exported
 
 
