@@ -43,7 +43,7 @@ class Guardrail(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: GuardrailKind
-    alpha: Level = 0.01
+    alpha: Level = 0.02
     objective_ms: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ class Guardrail(BaseModel):
 
 
 DEFAULT_GUARDRAILS = (
-    Guardrail(kind=GuardrailKind.ERRORS, alpha=0.01),
+    Guardrail(kind=GuardrailKind.ERRORS, alpha=0.02),
     Guardrail(kind=GuardrailKind.SAMPLE_RATIO, alpha=0.001),
 )
 

@@ -17,7 +17,6 @@ from benchmarks.significance.group_sequential import (
     boundaries,
     crossing,
     futility,
-    spent_alpha,
 )
 
 FUTILITY_SHARE = 0.25
