@@ -23,7 +23,6 @@ from serving.replies import (
     JSON_TYPE,
     METRICS_TYPE,
     ASGIApp,
-    ModelRunFailed,
     Receive,
     Refusal,
     Scope,
@@ -178,8 +177,6 @@ def _plain(value: object) -> object:
 
 
 def _refusal_for(error: Exception) -> Refusal:
-    if isinstance(error, ModelRunFailed):
-        return Refusal(500, str(error))
     if isinstance(error, DeadlineExceeded):
         return Refusal(504, str(error))
     if isinstance(error, UnavailableError):

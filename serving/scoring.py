@@ -12,11 +12,13 @@ from time import perf_counter, time
 
 from serving.batcher import Outputs
 from serving.plans import Arm, Plan
-from serving.replies import Refusal, later
+from serving.replies import ModelRunFailed, Refusal, later
 from serving.request_ids import RequestIdSigner
 from serving.shadow import Copy, Shadow
 from serving.state import ServingState
 from serving.tensors import Feeds
+
+VERSION_HEADER = b"x-model-version"
 
 
 class Scorer:
@@ -55,7 +57,9 @@ class Scorer:
         """Choose the arm, run its model, count, and sign the request id.
 
         Raises:
-            ModelRunFailed, Refusal, DeadlineExceeded: see `LoadedModel.outputs`.
+            Refusal: 500, the model failed on this input (with the header `x-model-version`);
+                503, too many requests wait.
+            DeadlineExceeded: no outputs within the time limit.
         """
         nonce = self._nonce(64)
         arm = plan.champion
@@ -66,6 +70,10 @@ class Scorer:
         try:
             outputs = await loaded.outputs(feeds, rows)
             failed = False
+        except ModelRunFailed as failure:
+            # Who is told of an error has to know whose it was; an answer would name the version.
+            version = (VERSION_HEADER, arm.version_text.encode())
+            raise Refusal(500, str(failure), (version,)) from failure
         finally:
             latency_ms = (perf_counter() - began) * 1000.0
             arm.tally.add(latency_ms, failed=failed)
