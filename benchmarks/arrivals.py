@@ -90,7 +90,8 @@ def from_file(path: Path) -> FloatArray:
     if not times:
         raise InputError(f"{path} holds no timestamp; write one a line, in seconds or ISO 8601")
     offsets = np.asarray(times, dtype=np.float64)
-    return offsets - offsets[0]
+    rebased: FloatArray = offsets - offsets[0]
+    return rebased
 
 
 def _read(path: Path) -> str:

@@ -38,8 +38,8 @@ from benchmarks.quality import AnyArray, Predictions, QualityMetric, metric_for,
 from config.clock import Clock
 from config.errors import InputError
 from config.settings import GateSettings
+from registry.evaluation import EvaluationData
 from registry.onnx_files import open_session
-from registry.reader import EvaluationData
 from registry.records import ModelFile
 
 __all__ = ["GateResult", "GateRules", "GateVerdict", "run_gate"]

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gate import GateResult, GateRules, GateVerdict, run_gate
+from benchmarks.measures import Measure, Unavailable
 from benchmarks.quality import QualityMetric
 from config.clock import SystemClock
 from config.errors import InputError, PrimeSparkError
 from config.loader import load_settings
+from registry.evaluation import EvaluationData, evaluation_from_bytes
 from registry.onnx_files import inspect, sha256
-from registry.reader import EvaluationData
 from registry.records import ModelFile
 
 EXIT_CODES = {GateVerdict.ACCEPT: 0, GateVerdict.REJECT: 1, GateVerdict.INCONCLUSIVE: 2}
@@ -71,26 +72,24 @@ def read_evaluation(path: Path) -> EvaluationData:
         InputError: the file cannot be read or has not those two arrays of one length.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            inputs, labels = arrays["inputs"], arrays["labels"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path} is not evaluation data ({error}); save arrays named inputs and labels with "
-            "numpy.savez"
-        ) from error
-    if len(inputs) != len(labels):
-        raise InputError(f"{path} has {len(inputs)} inputs but {len(labels)} labels")
-    return EvaluationData(inputs, labels)
+        return evaluation_from_bytes(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _text(result: GateResult) -> str:
     """A table of all measures with the verdict under it."""
     arms = [arm for arm in (result.candidate, result.champion) if arm is not None]
-    lines = [f"{'measure':<16}{'candidate':>28}{'champion':>28}"]
+    lines = ["".ljust(16) + "".join(f"{name:<24}" for name in ("candidate", "champion")).rstrip()]
+    notes: list[str] = []
     for reading in result.candidate.readings:
-        cells = [str(arm.reading(reading.name) or "not measured") for arm in arms]
-        lines.append(f"{reading.name:<16}" + "".join(f"{cell:>28}" for cell in cells))
-    return "\n".join([*lines, "", result.reason])
+        both = [arm.reading(reading.name) for arm in arms]
+        cells = [str(cell) if isinstance(cell, Measure) else "not available" for cell in both]
+        lines.append(f"{reading.name:<16}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
+        notes += [f"{c.name}: {c.reason}" for c in both if isinstance(c, Unavailable)]
+    return "\n".join([*lines, "", *dict.fromkeys(notes), result.reason])
 
 
 def _parser() -> argparse.ArgumentParser:
