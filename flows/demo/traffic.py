@@ -88,6 +88,8 @@ class Traffic:
         self._plan = plan
         self._clock = clock
         self._random = random.Random(plan.seed)
+        # Of their own, so that visits do not depend on when labels are sent.
+        self._repeats = random.Random(plan.seed)
         self._arrivals = np.random.default_rng(plan.seed)
         self._normal = visits_of(digits)
         bright = Digits(brighter(digits.images), digits.labels)
@@ -128,12 +130,12 @@ class Traffic:
     def _send(self, session: aiohttp.ClientSession) -> None:
         bright = self._random.random() < self._plan.bright_share
         visit = self._random.choice(self._bright if bright and self._bright else self._normal)
-        task = asyncio.create_task(self._visit(session, visit))
+        body = b'%bvisitor-%d"}' % (visit.body, self._random.randrange(_VISITORS))
+        task = asyncio.create_task(self._visit(session, visit, body))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _visit(self, session: aiohttp.ClientSession, visit: Visit) -> None:
-        body = b'%bvisitor-%d"}' % (visit.body, self._random.randrange(_VISITORS))
+    async def _visit(self, session: aiohttp.ClientSession, visit: Visit, body: bytes) -> None:
         self.counter.sent += 1
         sent_at = self._now()
         try:
@@ -177,7 +179,7 @@ class Traffic:
         while self._labels and self._labels[0].due <= now:
             label = self._labels.popleft()
             due.append(label.item)
-            if self._random.random() < self._plan.repeat_share:
+            if self._repeats.random() < self._plan.repeat_share:
                 again.append(_Label(now + self._plan.label_delay, label.item))
         self._labels.extend(again)
         return due
