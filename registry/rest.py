@@ -20,6 +20,7 @@ from config.errors import ConfigError, InputError, RegistryUnavailable, UnknownM
 from config.redaction import redact
 
 _API = "/api/2.0/mlflow/"
+_DOWNLOAD_S = 600.0
 _MAX_JSON_BYTES = 64 * 2**20
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 
@@ -32,7 +33,8 @@ class RestClient:
 
     Args:
         tracking_uri: ``http(s)://…``; user and password may stand in it.
-        timeout_s: the longest a call may take, in seconds; downloads get it per piece.
+        timeout_s: the longest a call may take, in seconds; downloads get it for each piece, and
+            ten minutes in all.
         environ: where MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN are looked up.
 
     Raises:
@@ -87,7 +89,7 @@ class RestClient:
             InputError: it is longer than `limit` bytes, or there is none.
             RegistryUnavailable: anything else.
         """
-        size = 0
+        size, deadline = 0, time.monotonic() + _DOWNLOAD_S
         try:
             with self._http.stream("GET", path, params=dict(params)) as response:
                 if response.status_code >= 400:
@@ -100,6 +102,8 @@ class RestClient:
                             f"{params.get('path', path)} at {self.address} is larger than "
                             f"{limit} bytes; serve a smaller file"
                         )
+                    if time.monotonic() > deadline:
+                        raise self._unavailable(f"a file took more than {_DOWNLOAD_S:.0f} s")
                     yield piece
         except httpx.HTTPError as error:
             raise self._unavailable(_cause(error)) from error
