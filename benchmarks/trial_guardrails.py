@@ -58,11 +58,11 @@ def _levels(config: ABTestConfig) -> dict[str, float]:
     levels: dict[str, float] = {}
     ratio = config.guardrail(GuardrailKind.SAMPLE_RATIO)
     if ratio is not None:
-        levels[GuardrailKind.SAMPLE_RATIO] = ratio.alpha / 2
+        levels[GuardrailKind.SAMPLE_RATIO.value] = ratio.alpha / 2
     for kind in (GuardrailKind.ERRORS, GuardrailKind.LATENCY):
         rail = config.guardrail(kind)
         if rail is not None:
-            levels[kind] = rail.alpha
+            levels[kind.value] = rail.alpha
     if ratio is not None:
         levels[LABELS] = ratio.alpha / 2
     return levels

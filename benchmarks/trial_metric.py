@@ -98,8 +98,12 @@ def _due(config: ABTestConfig, arms: Arms, tested: Sequence[Look], fraction: flo
     if min(counts.metric.count for counts in arms.values()) < config.min_exposures:
         return False
     last = tested[-1].information_fraction if tested else 0.0
+    return fraction >= 1 or _slot(fraction, config.looks) > _slot(last, config.looks)
+
+
+def _slot(fraction: float, looks: int) -> int:
     # The small allowance keeps a look that falls on the schedule up to rounding.
-    return fraction >= 1 or fraction - last >= 1 / config.looks - 1e-9
+    return math.floor(fraction * looks + 1e-9)
 
 
 def _information(arms: Arms) -> float:
