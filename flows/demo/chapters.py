@@ -155,9 +155,9 @@ def broken_version(world: World) -> str:
 
 
 def moved_by_hand(world: World) -> str:
-    """A person moves @champion in MLflow: serving follows, and the history says so."""
+    """A person puts the first version back in MLflow: serving follows, the history says so."""
     champion, before = world.champion(), world.traffic
-    chosen = champion + 2
+    chosen = min(world.told.accuracy)
     moved_at = world.move_champion_by_hand(chosen)
     world.screen.line(f"someone moved @champion v{champion} → v{chosen} in MLflow, unannounced")
     run = _meet(world, chosen, _FOLLOW_SECONDS)

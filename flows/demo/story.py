@@ -29,13 +29,14 @@ def run_story(
     folder.mkdir(mode=0o700, exist_ok=True)
     world = _world(session, screen, clock or SystemClock(), folder)
     try:
-        return _told(world, chapters)
+        return tell(world, chapters)
     finally:
         if world.told.visitors is not None:
             world.told.visitors.leave_when(session.stop)
 
 
-def _told(world: World, chapters: tuple[Chapter, ...]) -> StoryResult:
+def tell(world: World, chapters: tuple[Chapter, ...]) -> StoryResult:
+    """Tell the chapters in a world that stands ready."""
     for number, chapter in enumerate(chapters, start=1):
         world.screen.chapter(number, chapter.title)
         try:
@@ -50,9 +51,9 @@ def _told(world: World, chapters: tuple[Chapter, ...]) -> StoryResult:
 
 
 def _world(session: UpSession, screen: Screen, clock: Clock, folder: Path) -> World:
-    from registry.aliases import AliasHistory
     from registry.mlflow_models import ModelRegistry
 
+    from registry.aliases import AliasHistory
     from registry.experiments import ExperimentStore
     from registry.ledger.database import open_ledger
     from registry.lifecycle import LifecycleStore
