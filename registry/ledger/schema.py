@@ -217,6 +217,7 @@ alias_moves = Table(
     Column("reason", Text, nullable=False),
     Column("at", _TIME, nullable=False),
     Column("state", String, nullable=False),
+    Column("settled_at", _TIME),
     Column("outside", Boolean, nullable=False),
     Index("alias_moves_by_alias", "model", "alias", "id"),
     Index("alias_moves_by_state", "state"),
