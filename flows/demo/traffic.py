@@ -46,7 +46,7 @@ class TrafficPlan(BaseModel):
     status: Path
     rate: float = Field(gt=0)
     seed: int = 1
-    bright_share: float = Field(default=0.06, ge=0, le=1)
+    bright_share: float = Field(default=0.15, ge=0, le=1)
     label_delay: float = Field(default=0.3, ge=0)
     label_interval: float = Field(default=0.25, gt=0)
     repeat_share: float = Field(default=0.02, ge=0, le=1)
