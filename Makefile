@@ -28,7 +28,7 @@ install-dev:
 	@.ci/install $(PYTHON) $(DEV_VENV) $(DEV_LOCK)
 
 run: install-run
-	@exec $(RUN_VENV)/bin/prime-spark up --demo $(ARGS)
+	@exec $(RUN_VENV)/bin/prime-spark up --demo --stop-with-parent $(ARGS)
 
 test: install-dev
 	@exec $(DEV_VENV)/bin/python -m pytest $(ARGS)

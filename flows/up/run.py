@@ -272,7 +272,7 @@ def _empty(home: Home) -> None:
         )
     mark.touch(mode=0o600)
     for entry in home.root.iterdir():
-        if entry == home.run or entry == mark:
+        if entry in (home.run, mark):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

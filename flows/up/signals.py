@@ -35,7 +35,7 @@ class StopSignals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         # Nothing but plain assignments: a handler may run in the middle of a lock's code.
         self.count += 1
         self.last = signal.Signals(number)
