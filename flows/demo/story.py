@@ -51,12 +51,11 @@ def tell(world: World, chapters: tuple[Chapter, ...]) -> StoryResult:
 
 
 def _world(session: UpSession, screen: Screen, clock: Clock, folder: Path) -> World:
-    from registry.mlflow_models import ModelRegistry
-
     from registry.aliases import AliasHistory
     from registry.experiments import ExperimentStore
     from registry.ledger.database import open_ledger
     from registry.lifecycle import LifecycleStore
+    from registry.mlflow_models import ModelRegistry
 
     screen.status("loading the training libraries")
     engine = open_ledger(session.settings.ledger_url)

@@ -23,6 +23,7 @@ class Visitors:
 
     def __init__(self, plan: TrafficPlan, environment: Mapping[str, str], log: Path) -> None:
         self._status = plan.status
+        plan.status.unlink(missing_ok=True)
         command = [sys.executable, "-P", "-m", "flows.demo.traffic", plan.model_dump_json()]
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
