@@ -260,7 +260,9 @@ class _Gate:
         if isinstance(readings[1], Measure):
             wanted = checks.required_rate(readings[1].value, self._settings)
             if isinstance(readings[0], Measure):
-                trials = bench.trials(arms[0], arms[1], wanted)
+                found = (readings[0].value, readings[1].value)
+                rate = checks.tried_rate(wanted, bench.quick_rate, found)
+                trials = bench.trials(arms[0], arms[1], rate)
         self._comparisons.append(
             checks.throughput_check((readings[0], readings[1]), wanted, trials)
         )

@@ -30,7 +30,7 @@ LOOKS = 2
 WARM_UP = 5
 BUSY_SHARE = 0.5
 JUDGED_QUANTILE = 0.95
-PROBE_S = 0.1
+PROBE_SHARE = 1 / 40
 PROBE_REQUESTS = (10, 2000)
 SEARCH_PROBES = 8
 LEAST_RATE = 0.1
@@ -86,15 +86,16 @@ class LatencyResult:
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """How many of ``count`` trials at one rate each arm sustained, and what that shows."""
+    """How many of ``count`` trials at one rate (per s) each arm sustained, and what that shows."""
 
+    rate: float
     candidate: int
     champion: int
     count: int
     outcome: Outcome
 
 
-def judge_trials(candidate: int, champion: int, count: int, alpha: float) -> Trials:
+def judge_trials(candidate: int, champion: int, count: int, alpha: float) -> Outcome:
     """Does the candidate keep up with the rate? It fails only where the champion does keep up.
 
     One-sided sign tests (Conover, Practical Nonparametric Statistics, section 3.4): where even the
@@ -105,12 +106,10 @@ def judge_trials(candidate: int, champion: int, count: int, alpha: float) -> Tri
         return float(stats.binom.sf(hits - 1, count, 0.5)) <= alpha
 
     if surely(candidate):
-        outcome = Outcome.PASS
-    elif surely(count - candidate) and surely(champion):
-        outcome = Outcome.FAIL
-    else:
-        outcome = Outcome.INCONCLUSIVE
-    return Trials(candidate, champion, count, outcome)
+        return Outcome.PASS
+    if surely(count - candidate) and surely(champion):
+        return Outcome.FAIL
+    return Outcome.INCONCLUSIVE
 
 
 class Bench:
@@ -120,6 +119,7 @@ class Bench:
         self._settings = settings
         self._rng = rng
         self._clock = clock
+        self._probe_s = settings.seconds * PROBE_SHARE
 
     def latency(self, candidate: Arm, champion: Arm | None) -> LatencyResult:
         """Measure both arms' latency in turns and judge it.
@@ -191,9 +191,14 @@ class Bench:
         searching = throughput.search(guess, least=LEAST_RATE, most=MOST_RATE)
         return throughput.drive(searching, self._probe(arm))
 
+    @property
+    def quick_rate(self) -> float:
+        """The least rate, per second, at which a trial is as short as it may be."""
+        return PROBE_REQUESTS[0] / self._probe_s
+
     def search_seconds(self, arm: Arm) -> float:
         """About how long :meth:`throughput` will take."""
-        return SEARCH_PROBES * max(PROBE_S, PROBE_REQUESTS[0] * arm.service_s)
+        return SEARCH_PROBES * max(self._probe_s, PROBE_REQUESTS[0] * arm.service_s)
 
     def trials(self, candidate: Arm, champion: Arm, rate: float) -> Trials:
         """Offer both arms ``rate`` in turns and count how often each keeps up.
@@ -207,10 +212,11 @@ class Bench:
             for pair in interleaved(2, TRIALS, self._rng):
                 for index in pair:
                     passed[index] += probes[index](rate)
-            result = judge_trials(passed[0], passed[1], look * TRIALS, self._settings.alpha / LOOKS)
-            if result.outcome is not Outcome.INCONCLUSIVE:
+            count = look * TRIALS
+            outcome = judge_trials(passed[0], passed[1], count, self._settings.alpha / LOOKS)
+            if outcome is not Outcome.INCONCLUSIVE:
                 break
-        return result
+        return Trials(rate, passed[0], passed[1], count, outcome)
 
     def _probe(self, arm: Arm) -> Callable[[float], bool]:
         """A short run of evenly spaced requests at a rate: was it sustained?"""
@@ -221,7 +227,7 @@ class Bench:
             if arm.service_s * 1e3 > objective:
                 return False
             least, most = PROBE_REQUESTS
-            window = min(max(rate * PROBE_S, least), most) / rate
+            window = min(max(rate * self._probe_s, least), most) / rate
             run = arm.run(constant(rate, window), self._clock)
             return throughput.sustains(run, objective, window)
 

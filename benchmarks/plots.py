@@ -80,6 +80,7 @@ def latency_png(title: str, curves: Sequence[LatencyCurve]) -> bytes:
             _draw_tail(tail, curve, colour)
         else:
             shape.plot([], [], color=colour, label=f"{curve.name} (no requests)")
+            tail.plot([], [], color=colour, label="unknown")
     _ms_axes(shape, edges)
     _ms_axes(tail, edges)
     shape.set_title("How often each latency was seen")
@@ -90,7 +91,7 @@ def latency_png(title: str, curves: Sequence[LatencyCurve]) -> bytes:
     tail.set_ylabel("share of requests slower")
     tail.set_yscale("log")
     tail.yaxis.set_major_formatter(FuncFormatter(_percent))
-    for axes in (shape, tail):
+    for axes in (shape, tail) if curves else ():
         axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return _png(figure)
 
