@@ -30,7 +30,7 @@ from benchmarks.significance.study import (
 )
 
 _BASELINE = 0.8
-_GAIN = 0.02
+_GAIN = 0.01
 _SMALL_SAMPLE_GAIN = 0.04
 _ARM = 8000
 _BATCH = 400
