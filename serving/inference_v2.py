@@ -8,6 +8,7 @@ and choosing a version for `infer` that is not the one the split gives.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from time import perf_counter
 
@@ -64,11 +65,14 @@ async def answer(scorer: Scorer, max_body: int, scope: Scope, receive: Receive, 
         raise Refusal(404, f"nothing is at {path[:100]!r}; see /openapi.json")
 
 
-_SERVER = {
-    "name": "prime-spark",
-    "version": installed("prime-spark"),
-    "extensions": [],
-}
+def _release() -> str:
+    try:
+        return installed("prime-spark")
+    except PackageNotFoundError:  # inside a bento the sources stand alone
+        return "unknown"
+
+
+_SERVER = {"name": "prime-spark", "version": _release(), "extensions": []}
 
 
 async def _ready(scorer: Scorer, send: Send) -> None:

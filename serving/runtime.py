@@ -16,11 +16,10 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from registry.reader import RegistryReader
-
 from config.clock import Clock
 from config.ids import Ids
 from config.settings import Settings
+from registry.reader import RegistryReader
 from serving.app import PredictorApp
 from serving.feedback import FeedbackDesk
 from serving.ledger import LedgerLink

@@ -9,20 +9,24 @@ the command runs in the directory that holds the packages):
     bentoml serve serving.service:Predictor --timeout-keep-alive 75
 
 BentoML's own request path (typed APIs, tracing, access log, request metrics, timeouts) costs
-several times a light model's run. Requests for Prime Spark's routes therefore go straight from the server
-to the data path (`serving.app`); BentoML answers `/livez`, `/healthz`, `/readyz` and its own pages.
+several times a light model's run. Requests for Prime Spark's routes therefore go straight from the
+server to the data path (`serving.app`); BentoML answers `/livez`,
+`/healthz`, `/readyz` and its own pages.
 """
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
 import bentoml
-from _bentoml_sdk.service import Service
+from _bentoml_sdk.service import Service  # type: ignore[import-untyped]
 
 from config.clock import SystemClock
 from config.ids import SystemIds
 from config.loader import load_settings
+from config.redaction import RedactionFilter
 from serving.replies import ASGIApp, Receive, Scope, Send, later, reply_refusal
 
 _SETTINGS = load_settings()
@@ -67,12 +71,23 @@ class _Door:
 _RUNNING = _Running()
 
 
-class PredictorService(Service[Any]):
+class PredictorService(Service[Any]):  # type: ignore[misc]
     """A service whose ASGI application has the data path in front of BentoML's own."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Return the application a worker serves."""
         return _Door(super().to_asgi(is_main), _RUNNING)
+
+
+def _log_to_stdout() -> None:
+    """Show the predictor's own log beside BentoML's, with secrets masked."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] [predictor] %(message)s"))
+    handler.addFilter(RedactionFilter())
+    log = logging.getLogger("prime_spark")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 @bentoml.service(
@@ -91,16 +106,17 @@ class Predictor:
         # Here and not above: the supervising process imports this module too, and needs none of it.
         from serving.runtime import Runtime  # noqa: PLC0415
 
+        _log_to_stdout()
         clock = SystemClock()
         self._runtime = Runtime(_SETTINGS, clock, SystemIds(clock))
 
-    @bentoml.on_startup
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Begin to serve, on the event loop that answers requests."""
         await self._runtime.start()
         _RUNNING.app = self._runtime.app
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Write the last counts; requests under way are answered already."""
         await self._runtime.stop()

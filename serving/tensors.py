@@ -64,8 +64,10 @@ class InputReader:
         if isinstance(value, Mapping):
             self._check_names(value)
             feeds = {name: _from_list(self._by_name[name], raw) for name, raw in value.items()}
-        elif self._only is not None:
+        elif self._only is not None and value is not None:
             feeds = {self._only.spec.name: _from_list(self._only, value)}
+        elif self._only is not None:
+            raise Refusal(422, f"inputs is missing; {self._only.wanted}")
         else:
             raise Refusal(422, f"inputs must be an object with {self._names()}, one list each")
         return feeds, self._rows(feeds)
@@ -180,9 +182,17 @@ def _fitting(wanted: _Input, array: Tensor) -> Tensor:
     raise Refusal(422, f"{wanted.wanted}; it has shape {list(found)}")
 
 
+_KINDS = {
+    "f": "fractions",
+    "i": "whole numbers",
+    "u": "whole numbers",
+    "b": "true/false",
+    "U": "text",
+}
+
+
 def _kind_name(array: Tensor) -> str:
-    names = {"f": "fractions", "i": "whole numbers", "u": "whole numbers", "b": "true/false"}
-    return names.get(array.dtype.kind, "text" if array.dtype.kind == "U" else "a mixture of types")
+    return _KINDS.get(array.dtype.kind, "values of another kind")
 
 
 def _axes(text: str, wanted: _Input) -> tuple[int, ...]:

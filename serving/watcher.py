@@ -18,11 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from registry.reader import RegistryReader
-
 from config.clock import Clock
 from config.errors import ModelRefused, PrimeSparkError, UnavailableError
 from config.settings import ServingSettings
+from registry.reader import RegistryReader
 from registry.records import (
     CHALLENGER_ALIAS,
     CHAMPION_ALIAS,
@@ -158,20 +157,16 @@ class Watcher:
                 self._observe(model, found)
 
     def _all_aliases(self) -> dict[str, dict[str, int]]:
-        return {model: dict(self._reader.aliases(model)) for model in self._models()}
-
-    def _models(self) -> list[str]:
-        known = self._reader.models()
+        found = self._reader.all_aliases()
         named = self._settings.models
-        return [model for model in known if model in named] if named else list(known)
+        return {model: aliases for model, aliases in found.items() if not named or model in named}
 
     def _observe(self, model: str, found: dict[str, int]) -> None:
-        """Let the alias history know what is seen, once for each change."""
+        """Let the alias history know what is seen, until it has accounted for it."""
         seen: dict[str, int | None] = {alias: found.get(alias) for alias in _ALIASES}
 
         def tell() -> bool:
-            self._ledger.stores().history.observe(model, seen, self._worker)
-            return True
+            return self._ledger.stores().history.observe(model, seen, self._worker)
 
         if self._asked("ledger", tell):
             self._observed[model] = found
