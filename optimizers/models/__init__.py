@@ -1,0 +1,1 @@
+"""The model life-cycle: benchmark, trial, promotion, watch, retraining; without its clockwork."""

@@ -1,0 +1,106 @@
+"""The published records of benchmarks, promotions and shadows.
+
+Importing this imports MLflow and Matplotlib; do it where something is about to be published.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from benchmarks.gate import GateResult
+from benchmarks.plots import LatencyCurve, latency_png
+from optimizers.models.promotion import Promotion
+from optimizers.models.shadowing import ShadowReport
+from registry.mlflow_runs import Artefact, Metric, RunRecord
+
+
+def gate_run(result: GateResult, model: str, version: int, flow_run_id: str) -> RunRecord:
+    """The MLflow run of a benchmark."""
+    arms = [result.candidate] if result.champion is None else [result.candidate, result.champion]
+    curves = [
+        LatencyCurve.of_samples(f"{name} v{arm.version}", arm.latencies_ms)
+        for name, arm in zip(("candidate", "champion"), arms, strict=False)
+    ]
+    record = json.dumps(result.to_dict(), indent=2, sort_keys=True)
+    return RunRecord(
+        key=f"benchmark/{flow_run_id}",
+        name=f"benchmark {model} v{version}",
+        kind="benchmark",
+        params={
+            "model": model,
+            "version": str(version),
+            "champion": str(result.champion.version) if result.champion else "none",
+        },
+        metrics=tuple(Metric(one.name, one.value, one.unit) for one in result.metrics()),
+        tags={
+            "model": model,
+            "model_version": str(version),
+            "verdict": result.verdict.value,
+            "reason": result.reason,
+            "flow_run_id": flow_run_id,
+            "ledger_subject": model,
+        },
+        artefacts=(
+            Artefact("decision.json", record.encode()),
+            Artefact("latency.png", latency_png(f"{model} v{version}: latency", curves)),
+        ),
+    )
+
+
+def promotion_run(promotion: Promotion, kind: str, flow_run_id: str) -> RunRecord:
+    """The MLflow run of a champion's change."""
+    record = asdict(promotion) | {"kind": kind, "flow_run_id": flow_run_id}
+    return RunRecord(
+        key=f"{kind}/{flow_run_id}",
+        name=f"{kind} {promotion.model} v{promotion.version}",
+        kind=kind,
+        params={
+            "model": promotion.model,
+            "version": str(promotion.version),
+            "former": str(promotion.former),
+        },
+        metrics=(),
+        tags={
+            "model": promotion.model,
+            "model_version": str(promotion.version),
+            "reason": promotion.reason,
+            "serving": promotion.serving,
+            "flow_run_id": flow_run_id,
+            "ledger_subject": promotion.model,
+        },
+        artefacts=(Artefact("decision.json", json.dumps(record, indent=2).encode()),),
+    )
+
+
+def shadow_run(report: ShadowReport, flow_run_id: str) -> RunRecord:
+    """The MLflow run of a shadow."""
+    experiment, totals = report.experiment, report.totals
+    record = {
+        "reason": report.reason,
+        "experiment": experiment.id,
+        "totals": asdict(totals),
+        "comparison": None if report.comparison is None else asdict(report.comparison),
+    }
+    return RunRecord(
+        key=f"shadow/{experiment.id}",
+        name=f"shadow {experiment.model} v{experiment.challenger}",
+        kind="shadow",
+        params={
+            "model": experiment.model,
+            "champion": str(experiment.champion),
+            "challenger": str(experiment.challenger),
+        },
+        metrics=(
+            Metric("scored", float(totals.scored), "count"),
+            Metric("agreed", float(totals.agreed), "count"),
+            Metric("challenger.errors", float(totals.challenger_errors), "count"),
+        ),
+        tags={
+            "model": experiment.model,
+            "reason": report.reason,
+            "flow_run_id": flow_run_id,
+            "ledger_subject": experiment.id,
+        },
+        artefacts=(Artefact("decision.json", json.dumps(record, indent=2).encode()),),
+    )
