@@ -1,4 +1,4 @@
-"""Reads models, versions and files from MLflow without importing it.
+"""Fetches the files of versions from MLflow, checked against what was pinned, without importing it.
 
 For the predictor, the agent and everything else that cannot spend 80 MB and two seconds on that
 import. Files come through MLflow's own server; when that cannot reach the artifact store, a child
@@ -10,37 +10,28 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 from config.errors import InputError, ModelRefused, RegistryUnavailable, UnknownVersion
 from config.redaction import redact
 from registry import version_tags as tags_of
-from registry.alias_client import aliases_in
+from registry.catalog import Catalog
 from registry.evaluation import EvaluationData, evaluation_from_bytes
 from registry.model_cache import ModelCache
 from registry.onnx_files import MAX_MODEL_BYTES, inspect
 from registry.records import ModelFile, ModelVersion
-from registry.rest import Json, RestClient
-from registry.version_tags import version_from_json
 
 MAX_EVALUATION_FILE_BYTES = 256 * 2**20
 
-_PAGE = "1000"
-_IS_PROMPT = "mlflow.prompt.is_prompt"
-_MODELS_CALL = "registered-models/search"
-_VERSIONS_CALL = "model-versions/search"
 _VERSION_ARTIFACT = "/model-versions/get-artifact"
 _RUN_ARTIFACT = "/get-artifact"
 _CLIENT_S = 600.0
 
-T = TypeVar("T")
 
-
-class RegistryReader:
-    """One MLflow server and a cache of its files on this machine.
+class RegistryReader(Catalog):
+    """The catalog of one MLflow server, and its files in a cache on this machine.
 
     Args:
         tracking_uri: ``http(s)://…``
@@ -61,49 +52,10 @@ class RegistryReader:
         max_model_bytes: int = MAX_MODEL_BYTES,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._rest = RestClient(tracking_uri, timeout_s, environ)
+        super().__init__(tracking_uri, timeout_s=timeout_s, environ=environ)
         self._tracking_uri = tracking_uri
         self._cache = ModelCache(cache_dir)
         self._max_model_bytes = max_model_bytes
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._rest.close()
-
-    def models(self) -> list[str]:
-        """The names of the registered models, sorted."""
-        return sorted(self.all_aliases())
-
-    def all_aliases(self) -> dict[str, dict[str, int]]:
-        """The aliases of every model, in one call for up to a thousand models."""
-        found = self._pages(_MODELS_CALL, {}, "registered_models", _named_aliases)
-        return dict(item for item in found if item is not None)
-
-    def aliases(self, model: str) -> dict[str, int]:
-        """The aliases of a model and the versions they name.
-
-        Raises:
-            UnknownModel: there is no such model.
-        """
-        call, params = "registered-models/get", {"name": model}
-        return self._rest.get(call, params, lambda found: aliases_in(found["registered_model"]))
-
-    def versions(self, model: str) -> list[ModelVersion]:
-        """The versions of a model that are ready, oldest first; none for an unknown model."""
-        params = {"filter": f"name={_quoted(model)}"}
-        found = self._pages(_VERSIONS_CALL, params, "model_versions", _ready)
-        ready = [item for item in found if item is not None and item.model == model]
-        return sorted(ready, key=lambda item: item.version)
-
-    def version(self, model: str, version: int) -> ModelVersion:
-        """One version.
-
-        Raises:
-            UnknownVersion: there is no such version, or it is not ready.
-        """
-        params = {"name": model, "version": str(version)}
-        call = "model-versions/get"
-        return self._rest.get(call, params, lambda found: version_from_json(found["model_version"]))
 
     def fetch(self, model: str, version: int) -> ModelFile:
         """The model file of a version, from the cache if it is there, checked in either case.
@@ -193,23 +145,6 @@ class RegistryReader:
                 while piece := stream.read(2**20):
                     yield piece
 
-    def _pages(
-        self, call: str, params: dict[str, str], name: str, convert: Callable[[Json], T]
-    ) -> list[T]:
-        found: list[T] = []
-        token = ""
-        while True:
-            asked = params | {"max_results": _PAGE} | ({"page_token": token} if token else {})
-
-            def read(answer: Json) -> tuple[list[T], str]:
-                rows = [convert(item) for item in answer.get(name, [])]
-                return rows, str(answer.get("next_page_token", ""))
-
-            page, token = self._rest.get(call, asked, read)
-            found.extend(page)
-            if not token:
-                return found
-
 
 def fetch_by_client(tracking_uri: str, known: ModelVersion, path: str, folder: Path) -> Path:
     """Fetch one file of a version with the mlflow client, in a process of its own.
@@ -236,19 +171,3 @@ def _beyond(known: ModelVersion, cause: str) -> RegistryUnavailable:
         f"neither MLflow's server nor its client can fetch {known.model} version {known.version} "
         f"({cause}); give this machine access to the artifact store"
     )
-
-
-def _named_aliases(raw: Json) -> tuple[str, dict[str, int]] | None:
-    is_prompt = any(tag["key"] == _IS_PROMPT for tag in raw.get("tags", []))
-    return None if is_prompt else (str(raw["name"]), aliases_in(raw))
-
-
-def _ready(raw: Json) -> ModelVersion | None:
-    return version_from_json(raw) if raw.get("status", "READY") == "READY" else None
-
-
-def _quoted(name: str) -> str:
-    for quote in ("'", '"'):
-        if quote not in name:
-            return f"{quote}{name}{quote}"
-    raise InputError(f"the model name {name} has quotes of both kinds; MLflow cannot search for it")
