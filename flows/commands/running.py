@@ -76,11 +76,10 @@ def deploy(context: typer.Context) -> None:
     """Make the flows known to the Prefect server, as deployments of its work pool."""
     world: CommandWorld = context.obj
     prime_spark = world.context()
-    # Prefect reads its settings when it is imported.
-    os.environ["PREFECT_API_URL"] = prime_spark.prefect_api_url
     from flows.deployments import deploy as apply
 
-    for name in apply(prime_spark.settings):
+    settings = prime_spark.settings
+    for name in apply(prime_spark.prefect_api_url, settings.prefect.work_pool, settings):
         typer.echo(name)
 
 
