@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from config.clock import SystemClock
+from config.variables import CONFIG_VARIABLE, PREFIX
 from flows.commands.output import EXIT_FAILED, write_json
 from flows.commands.world import CommandWorld
 
@@ -78,8 +79,7 @@ def deploy(context: typer.Context) -> None:
     prime_spark = world.context()
     from flows.deployments import deploy as apply
 
-    settings = prime_spark.settings
-    for name in apply(prime_spark.prefect_api_url, settings.prefect.work_pool, settings):
+    for name in apply(prime_spark.settings):
         typer.echo(name)
 
 
@@ -112,8 +112,6 @@ def _own_options(world: CommandWorld) -> UpOptions:
 
 
 def _config_file(world: CommandWorld) -> Path | None:
-    from config.loader import CONFIG_VARIABLE
-
     named = world.config_file or world.environ.get(CONFIG_VARIABLE)
     return Path(named).expanduser().absolute() if named else None
 
@@ -123,7 +121,7 @@ _SERVER_VARIABLES = ("LEDGER__", "MLFLOW__", "PREFECT__")
 
 def _demo_options(world: CommandWorld, *, exit_after: bool) -> UpOptions:
     """Return options that keep the demo away from the user's home, servers and settings file."""
-    from config.loader import CONFIG_VARIABLE, PREFIX, load_settings
+    from config.loader import load_settings
     from flows.demo.pace import demo_variables
     from flows.up.run import UpOptions
 
