@@ -19,12 +19,8 @@ from pydantic_settings.exceptions import SettingsError
 
 from config.errors import ConfigError
 from config.settings import Settings
+from config.variables import CONFIG_VARIABLE, PREFIX, UP_VARIABLE
 from config.yaml_file import KeyPath, YamlFile, YamlValue, read_yaml
-
-PREFIX = "PRIME_SPARK_"
-CONFIG_VARIABLE = "PRIME_SPARK_CONFIG"
-# Set by `prime-spark up` on all it starts; names no setting.
-UP_VARIABLE = "PRIME_SPARK_UP_ID"
 
 
 def load_settings(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from config.loader import CONFIG_VARIABLE, PREFIX, UP_VARIABLE
 from config.settings import Settings
+from config.variables import CONFIG_VARIABLE, PREFIX, UP_VARIABLE
 from flows.up.session import Urls
 
 # Servers of our own are not to be bent by what a user has set for others.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from config.settings import Settings
-from flows.up.session import Urls
 
 PREFECT, MLFLOW, PREDICTOR = "Prefect", "MLflow", "predictor"
 DEPLOYMENTS, WORKER, WAKE = "deployments", "worker", "wake-up"
@@ -30,9 +29,9 @@ class Service:
     Attributes:
         name: what the user sees.
         command: the command line.
-        probe: tells whether it answers.
+        probe: tells whether it answers; `None` if there is nothing that could be asked.
         needs: services that have to answer before this one is started.
-        once: it is a step that is done when it has ended well, and has no probe.
+        once: it is a step that is done when it has ended well.
         stage: `CLIENTS` are stopped before `SERVERS`.
         deadline_s: longest wait until it answers.
     """
@@ -44,15 +43,6 @@ class Service:
     once: bool = False
     stage: int = CLIENTS
     deadline_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be started, with which environment."""
-
-    services: tuple[Service, ...]
-    environment: Mapping[str, str]
-    urls: Urls
 
 
 def python(*arguments: str) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ _TAIL_LINES = 12
 _MAX_DEATHS = 3
 _DEATHS_WINDOW_S = 60.0
 _STOP_GRACE_S = 5.0
+# A process that nobody can ask is taken for ready when it has not ended by then.
+_SETTLED_S = 1.0
 
 
 class ServiceFailed(UnavailableError):
@@ -109,10 +111,16 @@ class Supervisor:
             self._mark_ready(server)
         elif exit_code is not None:
             raise self._failure(server, f"ended while starting ({_ending(exit_code)})")
-        elif service.probe is not None and service.probe():
+        elif self._answers(server):
             self._mark_ready(server)
         elif self._clock.monotonic() - server.started_at > service.deadline_s:
             raise self._failure(server, f"did not answer within {service.deadline_s:.0f} s")
+
+    def _answers(self, server: ServerProcess) -> bool:
+        service = server.service
+        if service.probe is not None:
+            return service.probe()
+        return not service.once and self._clock.monotonic() - server.started_at > _SETTLED_S
 
     def _needs_met(self, service: Service) -> bool:
         ready = {server.service.name for server in self._servers if server.ready}

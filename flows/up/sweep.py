@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.loader import UP_VARIABLE
+from config.variables import UP_VARIABLE
 
 _PROC = Path("/proc")
 TERM_GRACE_S = 4.0
