@@ -1,0 +1,357 @@
+"""How fast the predictor is beside its rivals, what its features cost, and whether swaps lose work.
+
+    python -m benchmarks.serving --json          # about five minutes; --quick for a smaller run
+
+Compared, with the same model and the same bytes as payload: the predictor, plain Starlette with
+ONNX Runtime under uvicorn, a BentoML service with a typed API and default settings, and
+`mlflow models serve`; each with one worker. They take turns in short rounds within one run, in an
+order that rotates, and every ratio is the median over the rounds of the ratio within a round: what
+else the machine does at the time meets all of them alike. The command ends with 1 when a wanted
+ratio is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+
+from benchmarks import serving_field as fields
+from benchmarks.closed_loop import LoopResult
+from benchmarks.serving_models import FEATURES, run_ms, write_model, write_slow_model
+
+LIGHT, SPLIT, SLOW, SWAPPED = "light", "split", "slow", "swapped"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How long the benchmark takes."""
+
+    rounds: int
+    seconds: float
+    swaps: int
+
+
+FULL = Extent(rounds=15, seconds=1.0, swaps=100)
+QUICK = Extent(rounds=5, seconds=0.5, swaps=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Requests per second of the predictor and of what it is compared with, and their ratio.
+
+    `low` and `high` are the quartiles of the ratio over the rounds.
+    """
+
+    name: str
+    connections: int
+    predictor_per_second: float
+    other_per_second: float
+    ratio: float
+    low: float
+    high: float
+    wanted: float
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """What became of the requests while the champion was moved again and again."""
+
+    swaps: int
+    requests: int
+    lost: int
+    failures: dict[str, int]
+    versions: dict[str, int]
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole result; `held` says whether everything wanted was reached."""
+
+    slow_model_ms: float
+    light_model_ms: float
+    rounds: int
+    seconds_per_round: float
+    client_cpu_share: float
+    comparisons: tuple[Comparison, ...]
+    hot_swaps: Swaps
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server asked for one model."""
+
+    server: fields.Server
+    model: str
+
+
+class Client:
+    """Runs the load client as a process of its own and remembers how busy it was."""
+
+    def __init__(self, body: Path) -> None:
+        self._body = body
+        self.busiest = 0.0
+
+    def run(
+        self, target: Target, connections: int, seconds: float, *, watch_versions: bool = False
+    ) -> LoopResult:
+        """Put load on a target.
+
+        Raises:
+            RuntimeError: the client itself failed.
+        """
+        server = target.server
+        options = {
+            "--port": str(server.port),
+            "--path": server.path(target.model),
+            "--body": str(self._body),
+            "--connections": str(connections),
+            "--seconds": str(seconds),
+            "--cores": fields.cores()[1],
+        }
+        flat = [part for pair in options.items() for part in pair]
+        command = [sys.executable, "-m", "benchmarks.closed_loop", *flat]
+        if watch_versions:
+            command.append("--watch-versions")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"the load client failed: {done.stderr[-1000:]}")
+        result = LoopResult(**json.loads(done.stdout))
+        self.busiest = max(self.busiest, result.client_cpu_share)
+        return result
+
+    def rate(self, target: Target, connections: int, seconds: float) -> float:
+        """Return the requests per second a target answers with 200.
+
+        Raises:
+            RuntimeError: it answered some with something else.
+        """
+        result = self.run(target, connections, seconds)
+        if result.failures:
+            raise RuntimeError(f"{target.server.name} failed requests: {result.failures}")
+        return result.per_second
+
+
+def race(
+    client: Client, targets: dict[str, Target], connections: int, extent: Extent
+) -> dict[str, list[float]]:
+    """Let the targets take turns; return each one's requests per second by round."""
+    rates: dict[str, list[float]] = {name: [] for name in targets}
+    names = list(targets)
+    for name in names:  # one round that does not count: caches, pages and clocks warm up
+        client.rate(targets[name], connections, min(0.5, extent.seconds))
+    for turn in range(extent.rounds):
+        for place in range(len(names)):
+            name = names[(turn + place) % len(names)]
+            rates[name].append(client.rate(targets[name], connections, extent.seconds))
+    return rates
+
+
+def compare(
+    name: str, connections: int, ours: list[float], theirs: list[float], wanted: float
+) -> Comparison:
+    """Return the comparison of two series taken in turns."""
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    quarters = statistics.quantiles(ratios, n=4)
+    ratio = statistics.median(ratios)
+    return Comparison(
+        name=name,
+        connections=connections,
+        predictor_per_second=statistics.median(ours),
+        other_per_second=statistics.median(theirs),
+        ratio=ratio,
+        low=quarters[0],
+        high=quarters[2],
+        wanted=wanted,
+        held=ratio >= wanted,
+    )
+
+
+# Wanted ratios of requests per second, by rival and number of connections.
+_RIVALS = {("starlette", 1): 0.85, ("starlette", 16): 0.65}
+_FAR_BEHIND = {"bentoml": 7.0, "mlflow": 5.0}
+_SLOW_WANTED = 1.3
+_SPLIT_WANTED = 0.97
+
+
+def against_rivals(
+    client: Client, servers: dict[str, fields.Server], extent: Extent
+) -> Iterator[Comparison]:
+    """Compare on the light model, at 1 and 16 connections."""
+    targets = {name: Target(server, LIGHT) for name, server in servers.items()}
+    for connections in (1, 16):
+        rates = race(client, targets, connections, extent)
+        for rival in ("starlette", "bentoml", "mlflow"):
+            wanted = _RIVALS.get((rival, connections), _FAR_BEHIND.get(rival, 0.0))
+            yield compare(rival, connections, rates["predictor"], rates[rival], wanted)
+
+
+def on_slow_model(client: Client, servers: dict[str, fields.Server], extent: Extent) -> Comparison:
+    """Compare with Starlette on the model of a millisecond, where micro-batching has to win."""
+    names = ("predictor", "starlette")
+    rates = race(client, {name: Target(servers[name], SLOW) for name in names}, 16, extent)
+    return compare(
+        "starlette, 1 ms model", 16, rates["predictor"], rates["starlette"], _SLOW_WANTED
+    )
+
+
+def with_split(client: Client, predictor: fields.Server, extent: Extent) -> Iterator[Comparison]:
+    """Compare a 90/10 split with no split, of the same model on the same process."""
+    targets = {"split": Target(predictor, SPLIT), "plain": Target(predictor, LIGHT)}
+    # A small difference takes many short turns.
+    finer = Extent(extent.rounds * 2, extent.seconds / 2, 0)
+    for connections in (1, 16):
+        rates = race(client, targets, connections, finer)
+        yield compare("no split", connections, rates["split"], rates["plain"], _SPLIT_WANTED)
+
+
+def swap_under_load(client: Client, predictor: fields.Server, uri: str, count: int) -> Swaps:
+    """Move the champion `count` times under load; each move has to be served before the next."""
+    done = threading.Event()
+    results: list[LoopResult] = []
+
+    def load() -> None:
+        while not done.is_set():
+            results.append(client.run(Target(predictor, SWAPPED), 8, 2.0, watch_versions=True))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        swapped = _swap(predictor, uri, count)
+    finally:
+        done.set()
+        thread.join()
+    failures: dict[str, int] = {}
+    versions: dict[str, int] = {}
+    for result in results:
+        _add(failures, result.failures)
+        _add(versions, result.versions)
+    lost = sum(failures.values())
+    requests = sum(result.requests for result in results)
+    return Swaps(swapped, requests, lost, failures, versions, lost == 0 and swapped == count)
+
+
+def _add(total: dict[str, int], part: dict[str, int]) -> None:
+    for name, count in part.items():
+        total[name] = total.get(name, 0) + count
+
+
+def _swap(predictor: fields.Server, uri: str, count: int) -> int:
+    url = f"http://127.0.0.1:{predictor.port}/models"
+    with httpx.Client(base_url=uri, timeout=10.0) as registry, httpx.Client(timeout=10.0) as ours:
+        for turn in range(count):
+            version = 2 - turn % 2
+            fields.set_champion(registry, SWAPPED, version)
+            deadline = time.monotonic() + 10.0
+            while ours.get(url).json()["models"][SWAPPED]["arms"][0]["version"] != version:
+                if time.monotonic() > deadline:
+                    return turn
+                time.sleep(0.02)
+    return count
+
+
+def run(folder: Path, extent: Extent) -> Report:
+    """Start everything, measure everything, stop everything."""
+    light, other, slow = (folder / f"{name}.onnx" for name in ("light", "other", "slow"))
+    write_model(light, 0, seed=1)
+    write_model(other, 0, seed=2)
+    slow_ms = write_slow_model(slow, 1.0, seed=3)
+    body = folder / "body.json"
+    body.write_text(json.dumps({"inputs": [[round(i / FEATURES, 4) for i in range(FEATURES)]]}))
+    client = Client(body)
+    with fields.open_field(folder) as field:
+        uri = fields.start_registry(field)
+        fields.register(uri, LIGHT, [light])
+        fields.register(uri, SPLIT, [light, other])
+        fields.register(uri, SLOW, [slow])
+        fields.register(uri, SWAPPED, [light, other])
+        comparisons = _measure(field, client, uri, {LIGHT: light, SLOW: slow}, extent)
+        field.stop_but("registry")
+        swapping = fields.start_predictor(
+            field, "swapping", uri, [SWAPPED], SERVING__POLL_SECONDS=0.1, SERVING__MODELS=SWAPPED
+        )
+        swaps = swap_under_load(client, swapping.server, uri, extent.swaps)
+    return Report(
+        slow_model_ms=slow_ms,
+        light_model_ms=run_ms(light),
+        rounds=extent.rounds,
+        seconds_per_round=extent.seconds,
+        client_cpu_share=client.busiest,
+        comparisons=comparisons,
+        hot_swaps=swaps,
+        held=swaps.held and all(one.held for one in comparisons),
+    )
+
+
+def _measure(
+    field: fields.Field, client: Client, uri: str, files: dict[str, Path], extent: Extent
+) -> tuple[Comparison, ...]:
+    predictor = fields.start_predictor(field, "predictor", uri, [LIGHT, SPLIT, SLOW])
+    fields.start_starlette(field, files)
+    fields.start_bentoml(field, files[LIGHT])
+    fields.start_mlflow_serve(field, files[LIGHT])
+    fields.split(predictor.home, SPLIT, 0.1)
+    _await_split(predictor.server)
+    return (
+        *against_rivals(client, field.servers, extent),
+        on_slow_model(client, field.servers, extent),
+        *with_split(client, predictor.server, extent),
+    )
+
+
+def _await_split(predictor: fields.Server) -> None:
+    url = f"http://127.0.0.1:{predictor.port}/models"
+    deadline = time.monotonic() + 20.0
+    while httpx.get(url).json()["models"][SPLIT]["mode"] != "ab":
+        if time.monotonic() > deadline:
+            raise RuntimeError("the predictor did not take up the split within 20 seconds")
+        time.sleep(0.1)
+
+
+def _print_table(report: Report) -> None:
+    print(
+        f"{'compared with':<24}{'conn.':>6}{'predictor/s':>13}{'other/s':>10}{'ratio':>8}  wanted"
+    )
+    for one in report.comparisons:
+        print(
+            f"{one.name:<24}{one.connections:>6}{one.predictor_per_second:>13.0f}"
+            f"{one.other_per_second:>10.0f}{one.ratio:>8.2f}  ≥ {one.wanted:g}"
+            f"{'' if one.held else '   MISSED'}   (quartiles {one.low:.2f} to {one.high:.2f})"
+        )
+    swaps = report.hot_swaps
+    print(f"{swaps.swaps} hot swaps under load: {swaps.requests} requests, {swaps.lost} lost")
+    print("everything wanted was reached" if report.held else "NOT everything wanted was reached")
+
+
+def main() -> int:
+    """Run the command; 0 when everything wanted was reached."""
+    parser = argparse.ArgumentParser(description="the predictor beside its rivals")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serving-benchmark-"))
+        report = run(Path(folder), QUICK if options.quick else FULL)
+    if options.json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        _print_table(report)
+    return 0 if report.held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
