@@ -62,9 +62,13 @@ def open_ledger(url: str) -> Engine:
     """
     parsed = _parse(url)
     engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
-    with _translated(engine):
-        if not _is_current(engine):
-            _create(engine)
+    try:
+        with _translated(engine):
+            if not _is_current(engine):
+                _create(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 
