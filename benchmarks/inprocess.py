@@ -112,14 +112,12 @@ class PacedRun:
         latency_ms: from the due time to the answer, waiting included.
         service_ms: the model's own time.
         client_lag_ms: how late this machine woke the client; not part of the latency.
-        drain_ms: how long after the last due time the last answer came.
         seconds: wall time of the run.
     """
 
     latency_ms: FloatArray
     service_ms: FloatArray
     client_lag_ms: FloatArray
-    drain_ms: float
     seconds: float
 
 
@@ -146,7 +144,6 @@ def paced(answer: Callable[[int], None], arrivals: FloatArray, clock: Clock) -> 
         latency_ms=latency * 1e3,
         service_ms=service * 1e3,
         client_lag_ms=np.maximum(lag, 0.0) * 1e3,
-        drain_ms=float(latency[-1]) * 1e3,
         seconds=free,
     )
 

@@ -78,6 +78,11 @@ class MemoryProbe:
             self._process.kill()
             self._process.communicate()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the measuring process."""
+        return self._process.pid
+
     def result(self, timeout_s: float = TIMEOUT_S) -> MemoryUse | NoMemoryUse:
         """Wait for the process and read its figures; it is ended if it takes too long."""
         try:

@@ -89,7 +89,8 @@ def latency_png(title: str, curves: Sequence[LatencyCurve]) -> bytes:
     shape.set_ylim(bottom=0)
     tail.set_title("How many were slower")
     tail.set_ylabel("share of requests slower")
-    tail.set_yscale("log")
+    if any(curve.total > 0 for curve in curves):
+        tail.set_yscale("log")
     tail.yaxis.set_major_formatter(FuncFormatter(_percent))
     for axes in (shape, tail) if curves else ():
         axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))

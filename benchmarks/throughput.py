@@ -16,7 +16,7 @@ from benchmarks.inprocess import PacedRun
 
 RESOLUTION = 1.1
 GROWTH = 2.0
-DRAIN_SHARE = 0.05
+WAIT_SHARE = 0.05
 PREEMPTION_MS = 3.0
 
 
@@ -40,8 +40,9 @@ def search(guess: float, *, least: float, most: float) -> Search:
     """Find the highest sustained rate between ``least`` and ``most``.
 
     Doubles or halves from ``guess`` until the answer is enclosed, bisects (geometrically) to
-    10 %, and confirms the lower end by trying it once more, stepping down while it fails: a single
-    lucky or unlucky trial does not decide. Returns ``None`` when not even ``least`` is sustained.
+    10 %, and confirms the lower end by trying it once more, stepping down in growing steps while
+    that fails: a single lucky trial does not decide. Returns ``None`` when not even ``least`` is
+    sustained.
     """
     low, high = yield from _enclose(min(max(guess, least), most), least, most)
     while low is not None and high is not None and high / low > RESOLUTION:
@@ -50,8 +51,10 @@ def search(guess: float, *, least: float, most: float) -> Search:
             low = middle
         else:
             high = middle
+    step = RESOLUTION
     while low is not None and not (yield low):
-        high, low = low, (low / RESOLUTION if low > least else None)
+        high, low = low, (max(low / step, least) if low > least else None)
+        step *= step
     return None if low is None else Sustained(low, high)
 
 
@@ -92,11 +95,13 @@ def sustains(run: PacedRun, objective_ms: float, window_s: float) -> bool:
     """Whether a paced run met the objective and kept up with its arrivals.
 
     p99 within the objective is not enough for a short run, in which a queue that grows without
-    end has not grown far yet: the last answer must also come soon after the last arrival (within
-    5 % of the window, three service times, or the 3 ms that the scheduler may give to others).
+    end has not grown far yet: by the last quarter, requests must still be answered with little
+    wait (a twentieth of the window, three service times, or the 3 ms that a scheduler may give to
+    others). The median over that quarter tells a queue from one pause at the end.
     """
     if float(np.quantile(run.latency_ms, 0.99)) > objective_ms:
         return False
+    last_quarter = run.latency_ms[-max(1, run.latency_ms.size // 4) :]
     service_ms = float(np.median(run.service_ms))
-    patience = max(window_s * 1e3 * DRAIN_SHARE, 3 * service_ms, PREEMPTION_MS)
-    return run.drain_ms <= patience
+    patience = max(window_s * 1e3 * WAIT_SHARE, 3 * service_ms, PREEMPTION_MS)
+    return float(np.median(last_quarter)) <= patience

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from registry.evaluation import EvaluationData
 from registry.onnx_files import inspect, sha256
@@ -15,6 +17,8 @@ from registry.records import ModelFile
 FEATURES = 4
 CLASSES = 3
 WIDTH = 1200
+
+Output = tuple[str, int, list[int | None]]
 
 
 def evaluation(rows: int = 200, seed: int = 7) -> EvaluationData:
@@ -32,7 +36,7 @@ def classifier(
     weights[:CLASSES] = np.eye(CLASSES)
     weights += np.random.default_rng(3).normal(0, noise, weights.shape).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["X", "W"], ["scores"])]
-    constants = {"W": weights}
+    constants: dict[str, NDArray[Any]] = {"W": weights}
     scores = "scores"
     if layers:
         nodes, constants, scores = _slow(nodes, constants, layers)
@@ -40,13 +44,16 @@ def classifier(
         helper.make_node("Softmax", [scores], ["probabilities"]),
         helper.make_node("ArgMax", [scores], [output], axis=1, keepdims=0),
     ]
-    outputs = [(output, TensorProto.INT64, [None]), ("probabilities", 1, [None, CLASSES])]
+    outputs: list[Output] = [
+        (output, TensorProto.INT64, [None]),
+        ("probabilities", 1, [None, CLASSES]),
+    ]
     return _save(path, version, nodes, constants, outputs)
 
 
 def _slow(
-    nodes: list[object], constants: dict[str, NDArray[np.float32]], layers: int
-) -> tuple[list[object], dict[str, NDArray[np.float32]], str]:
+    nodes: list[NodeProto], constants: dict[str, NDArray[Any]], layers: int
+) -> tuple[list[NodeProto], dict[str, NDArray[Any]], str]:
     """Send the scores through wide layers and back; they come out as they went in."""
     wide = np.zeros((CLASSES, WIDTH), dtype=np.float32)
     wide[:, :CLASSES] = np.eye(CLASSES)
@@ -78,14 +85,17 @@ def failing(path: Path, version: int = 2) -> ModelFile:
     ]
     weights = np.zeros((FEATURES, CLASSES), dtype=np.float32)
     weights[:CLASSES] = np.eye(CLASSES)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "W": weights,
         "last": np.array([FEATURES - 1]),
         "scale": np.array([1 / 0.9], dtype=np.float32),
         "zeros": np.zeros(1, dtype=np.int64),
         "axis": np.array([1]),
     }
-    outputs = [("label", TensorProto.INT64, [None]), ("probabilities", 1, [None, CLASSES])]
+    outputs: list[Output] = [
+        ("label", TensorProto.INT64, [None]),
+        ("probabilities", 1, [None, CLASSES]),
+    ]
     return _save(path, version, nodes, constants, outputs)
 
 
@@ -103,9 +113,9 @@ def regression(
 def _save(
     path: Path,
     version: int,
-    nodes: list[object],
-    constants: dict[str, NDArray[np.generic]] | dict[str, NDArray[np.float32]],
-    outputs: list[tuple[str, int, list[int | None]]],
+    nodes: list[NodeProto],
+    constants: Mapping[str, NDArray[Any]],
+    outputs: Sequence[Output],
 ) -> ModelFile:
     graph = helper.make_graph(
         nodes,

@@ -85,12 +85,11 @@ def test_lower_accuracy_than_the_margin_is_rejected(tmp_path: Path) -> None:
 
 def test_errors_on_evaluation_rows_reject_and_name_row_and_count(tmp_path: Path) -> None:
     data = evaluation()
-    broken = int((data.inputs[:, 3] >= 0.9).sum())
+    bad = np.asarray(data.inputs[:, 3], dtype=np.float64) >= 0.9
     result = judge(failing(tmp_path / "v5.onnx"), classifier(tmp_path / "v1.onnx"), data)
     assert result.verdict is GateVerdict.REJECT
-    assert f"{broken} of 200 evaluation rows" in result.reason
-    first = int(np.argmax(data.inputs[:, 3] >= 0.9))
-    assert f"row {first}:" in result.reason
+    assert f"{int(bad.sum())} of 200 evaluation rows" in result.reason
+    assert f"row {int(np.argmax(bad))}:" in result.reason
 
 
 def test_an_error_that_the_evaluation_rows_do_not_show_passes(tmp_path: Path) -> None:
@@ -181,7 +180,7 @@ def test_evaluation_rows_of_another_shape_are_no_verdict_on_the_model(tmp_path: 
 
 def test_a_regression_is_judged_by_its_error(tmp_path: Path) -> None:
     data = evaluation()
-    labels = data.inputs[:, 0] + np.random.default_rng(1).normal(0, 0.1, 200)
+    labels = data.inputs[:, 0].astype(np.float64) + np.random.default_rng(1).normal(0, 0.1, 200)
     numbers = EvaluationData(data.inputs, labels)
     champion = regression(tmp_path / "v1.onnx")
     good = judge(regression(tmp_path / "v2.onnx", 2, factor=1.001), champion, numbers)
