@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -65,6 +66,29 @@ def holding(desk: Desk, test_id: str, holder: str) -> Iterator[TrialLease]:
     finally:
         with suppress(LedgerUnavailable):
             desk.experiments.release(lease)
+
+
+@contextmanager
+def kept_alive(desk: Desk, lease: TrialLease) -> Iterator[None]:
+    """Renew a lease from a second thread while one long step runs, for `desk.patience_s` at most.
+
+    A step that hangs longer loses the lease as a dead holder does.
+    """
+    done = threading.Event()
+    deadline = desk.clock.monotonic() + desk.patience_s
+
+    def renew() -> None:
+        while not done.wait(desk.lease_s / 3) and desk.clock.monotonic() < deadline:
+            with suppress(LedgerUnavailable, ConflictError):
+                desk.experiments.renew(lease)
+
+    thread = threading.Thread(target=renew, name=f"lease of {lease.id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _claim(desk: Desk, test_id: str, holder: str) -> TrialLease:

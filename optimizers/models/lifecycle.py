@@ -14,6 +14,9 @@ from enum import StrEnum
 from config.clock import epoch
 from registry.records import Stage, VersionStage
 
+NEW = "new"
+"""How the key of a step ends when the version was never seen before."""
+
 
 class StepKind(StrEnum):
     """What can be started for a version."""
@@ -85,7 +88,7 @@ def next_step(at: Situation) -> Step | Nothing:
 
 def key_of(kind: StepKind, model: str, version: int, stage: VersionStage | None) -> str:
     """The key of a step from this state: another state, or the same one later, is another key."""
-    state = f"{stage.stage}:{epoch(stage.at):.6f}" if stage else "new"
+    state = f"{stage.stage}:{epoch(stage.at):.6f}" if stage else NEW
     return f"{kind}:{model}:{version}:{state}"
 
 

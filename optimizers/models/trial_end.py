@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from config.errors import ConflictError, UnavailableError
 from optimizers.models.desk import Decision, Desk
-from optimizers.models.leases import holding
+from optimizers.models.leases import holding, kept_alive
 from optimizers.models.settling import settle_stage
 from optimizers.models.trial import decide, decision_of
 from registry.records import (
@@ -96,7 +96,8 @@ def _carry_out(desk: Desk, experiment: Experiment, decision: Decision, lease: Tr
     patience = _Patience(desk, lease)
     patience.until_done(lambda: _clear_challenger(desk, experiment, decision))
     desk.checkpoint("challenger cleared")
-    run = patience.until_done(lambda: desk.publish_trial(desk, experiment, decision))
+    with kept_alive(desk, lease):
+        run = patience.until_done(lambda: desk.publish_trial(desk, experiment, decision))
     desk.checkpoint("published")
     desk.experiments.link(experiment.id, run_id=run.run_id)
     patience.until_done(lambda: desk.experiments.finish(lease, decision.verdict, decision.reason))
