@@ -20,8 +20,8 @@ from flows.demo.world import ChapterFailed, World, shown_look
 from registry.records import Experiment, Look, Stage, TrialVerdict, Variant, VersionStage
 
 # Longest wait for a part of the life-cycle; on two busy cores a flow run takes seconds to start.
-_GATE_SECONDS = 120.0
-_TRIAL_SECONDS = 240.0
+_GATE_SECONDS = 240.0
+_TRIAL_SECONDS = 360.0
 _FOLLOW_SECONDS = 5.0
 _GUARD_SECONDS = 15.0
 _SETTLE_SECONDS = 1.5

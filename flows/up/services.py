@@ -72,7 +72,7 @@ def mlflow_server(settings: Settings, port: int) -> Service:
             *("-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
             *("--artifacts-destination", str(folder / "artifacts")),
-            *("--uvicorn-opts", "--log-level warning"),
+            *("--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 2"),
         ),
         answers(f"http://{host}:{port}/health"),
         stage=SERVERS,
@@ -112,8 +112,11 @@ def worker(settings: Settings, api_url: str, name: str) -> Service:
 
 
 def wake(needs: tuple[str, ...]) -> Service:
-    """The poller that starts the life-cycle as soon as something is new in the registry."""
-    return Service(WAKE, python("-m", "flows.wake"), None, needs)
+    """The poller that starts the life-cycle as soon as something is new in the registry.
+
+    It has no port to ask: it counts as up while it runs.
+    """
+    return Service(WAKE, python("-m", "flows.wake"), lambda: True, needs)
 
 
 def answers(url: str) -> Probe:
