@@ -199,6 +199,12 @@ def test_reaching_the_planned_sample_ends_the_trial() -> None:
     assert look.information_fraction == 1
 
 
+def test_the_end_of_the_time_ends_a_trial_short_of_its_planned_sample() -> None:
+    asked, counts = config(planned_samples=50_000), arms(arm(900, 720), arm(100, 83))
+    assert judge(asked, counts, elapsed_s=199).verdict == CONTINUE
+    assert judge(asked, counts, elapsed_s=200).verdict == TrialVerdict.INCONCLUSIVE
+
+
 def test_no_new_values_since_the_last_test_find_nothing_new() -> None:
     counts = arms(arm(900, 720), arm(100, 83))
     first = judge(config(), counts, elapsed_s=100)
