@@ -71,7 +71,7 @@ def test_the_search_ends_on_a_server_of_moods(seed: int, kindness: float) -> Non
 
 
 @given(st.lists(st.floats(0.001, 1e5), min_size=1), st.lists(st.floats(0.001, 1e5)))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_merged_histograms_count_everything_once(one: list[float], two: list[float]) -> None:
     merged = LatencyHistogram(one)
     merged.merge(LatencyHistogram(two))
