@@ -154,6 +154,7 @@ _STYLE = {
     ServiceState.STOPPED: ("·", "dim"),
 }
 _MOVING = {ServiceState.STARTING, ServiceState.STOPPING}
+_LASTING = {ServiceState.READY, ServiceState.EXTERNAL, ServiceState.FAILED}
 _SETTLED = {ServiceState.READY, ServiceState.EXTERNAL}
 
 
@@ -183,13 +184,17 @@ class TerminalScreen:
     def service(
         self, name: str, state: ServiceState, seconds: float | None = None, note: str = ""
     ) -> None:
-        """Show the new state in the foot; once all are settled the table becomes lasting lines."""
+        """Show the new state in the foot; that it answers, or failed, also as a lasting line."""
         with self._lock:
             before = self._services.get(name)
             since = self._clock.monotonic()
             if before is not None and before.state == state:
                 since = before.since
             self._services[name] = _Service(state, since, seconds, note)
+        if state in _LASTING:
+            mark, style = _STYLE[state]
+            took = "" if seconds is None else f" in {seconds:.1f} s"
+            self._stay(Text(f"{mark} {name} {state.value}{took}{_after_dash(note)}", style))
 
     def links(self, links: dict[str, str]) -> None:
         """Keep the addresses in the foot."""

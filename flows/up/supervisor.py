@@ -74,15 +74,15 @@ class Supervisor:
         return True
 
     def watch(self) -> None:
-        """Look after running servers once: one that has ended is started again.
+        """Look after servers that were all ready once: one that has ended is started again.
 
         Raises:
             ServiceFailed: it ends again and again.
         """
         for server in self._servers:
-            if server.ready and not server.service.once and not server.alive:
+            if not server.service.once and not server.alive:
                 self._revive(server)
-            elif not server.ready:
+            else:
                 self._advance(server)
 
     def stop(self, hurry: Callable[[], bool]) -> None:
