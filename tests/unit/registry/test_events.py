@@ -12,7 +12,6 @@ from config.clock import ManualClock, SystemClock
 from registry.ledger.database import open_ledger, writing
 from registry.ledger.events import EventLog
 
-
 _SWAP = (
     "UPDATE events SET id = -1 WHERE id = 2;"
     "UPDATE events SET id = 2 WHERE id = 3;"
