@@ -18,6 +18,7 @@ class _Mark(Protocol):
 
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
+_NULL = "tag:yaml.org,2002:null"
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 YamlValue: TypeAlias = "str | int | float | bool | list[YamlValue] | dict[str, YamlValue] | None"
@@ -41,13 +42,13 @@ def read_yaml(path: Path) -> YamlFile:
     """
     text = _read_text(path)
     try:
-        _refuse_aliases(path, text)
+        _refuse_unsafe(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise _syntax_error(path, error) from error
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply; settings need 4 levels at most") from None
-    if node is None:
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == _NULL):
         return YamlFile(path, {})
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(
@@ -73,8 +74,11 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path}, line {line}: not UTF-8 text") from error
 
 
-def _refuse_aliases(path: Path, text: str) -> None:
-    """Refuse anchors and aliases before any tree is built: a few lines could grow to gigabytes."""
+def _refuse_unsafe(path: Path, text: str) -> None:
+    """Refuse aliases and tags before any tree is built.
+
+    With aliases a few lines could grow to gigabytes; with tags text could become other things.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = _line(event.start_mark)
@@ -83,6 +87,8 @@ def _refuse_aliases(path: Path, text: str) -> None:
                 f"{path}, line {line}: anchors (&) and aliases (*) are not allowed; "
                 "write the value out"
             )
+        if getattr(event, "tag", None):
+            raise ConfigError(f"{path}, line {line}: tags (!) are not allowed; write a plain value")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
