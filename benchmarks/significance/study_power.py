@@ -31,10 +31,11 @@ from benchmarks.significance.study import (
 
 _BASELINE = 0.8
 _GAIN = 0.01
-_SMALL_SAMPLE_GAIN = 0.04
+_LARGER_GAINS = (0.02, 0.04)
 _ARM = 8000
 _BATCH = 400
 _SLOWER = 1.1
+_STRICTER_ALPHA = 0.01
 _PLANNED_OBJECTIVE = 0.1
 _OBJECTIVES = (0.5, _PLANNED_OBJECTIVE, 0.05, 0.025, 0.01)
 
@@ -63,7 +64,7 @@ class _MetricRuns:
 def power(scale: Scale, seed: int) -> Iterator[Figure]:
     """Power and mean time to stop of every rule, beside the test with one look."""
     for i, share in enumerate((0.5, 0.1)):
-        for gain in (_GAIN, _SMALL_SAMPLE_GAIN):
+        for gain in (_GAIN, *_LARGER_GAINS):
             yield from _metric(scale, seed + i, share, gain)
     yield from _minimum(scale, seed)
     yield from _errors(scale, seed)
@@ -73,8 +74,8 @@ def power(scale: Scale, seed: int) -> Iterator[Figure]:
 def _metric(scale: Scale, seed: int, share: float, gain: float) -> Iterator[Figure]:
     """The gain a fixed test finds with 80 % power, found in 14 looks.
 
-    The smaller gain is judged. The larger one needs so few values (a few hundred in the smaller
-    arm) that the normal approximation shows, and stands beside it.
+    The smallest gain is judged. Larger ones need so few values (down to a few hundred in the
+    smaller arm) that the normal approximation shows in the mean size, and stand beside it.
     """
     aim = Aim(METRIC_ALPHA, METRIC_POWER, share)
     size = fixed_size_proportions(aim, baseline=_BASELINE, difference=gain)
@@ -147,9 +148,12 @@ def _errors(scale: Scale, seed: int) -> Iterator[Figure]:
     looks = 40_000 // _BATCH
     seen = sim.traffic(rng, 0.1, batch=_BATCH, looks=looks, runs=scale.runs)
     a, b = sim.events(rng, seen.champion, 0.005), sim.events(rng, seen.challenger, 0.01)
-    stops = sim.first_stop(sim.guard(seen, a, b, ERRORS) >= math.log(1 / GUARDRAIL_ALPHA))
+    evidence = sim.guard(seen, a, b, ERRORS)
+    stops = sim.first_stop(evidence >= math.log(1 / GUARDRAIL_ALPHA))
     name = "90/10, errors 0.5 % to 1 %, by 40,000 requests"
     yield at_least("error guardrail, power", name, stops.rate, 0.77, scale)
+    stricter = sim.first_stop(evidence >= math.log(1 / _STRICTER_ALPHA)).rate
+    yield Figure(f"error guardrail, power at level {_STRICTER_ALPHA:g}", name, stricter)
     requests = (stops.mean_look + 1) * _BATCH
     yield Figure("error guardrail, mean requests until the alarm", name, requests)
     once = sim.proportion_z(seen, a, b)[:, -1:] >= sim.one_sided(GUARDRAIL_ALPHA)
