@@ -15,13 +15,51 @@ from registry.exposures import ExposureStore
 from registry.feedback import FeedbackStore
 from registry.ledger.events import EventLog
 from registry.lifecycle import LifecycleStore
-from registry.reader import RegistryReader
-from registry.records import Experiment, Stage, TrialVerdict, VersionStage
+from registry.records import (
+    Experiment,
+    ModelFile,
+    ModelVersion,
+    Stage,
+    TrialVerdict,
+    VersionStage,
+)
 from registry.routing import RouteStore
 
 if TYPE_CHECKING:
     # Importing it for real costs two seconds and 80 MB: only those who publish pay for it.
+    from registry.evaluation import EvaluationData
     from registry.mlflow_runs import RunRef
+
+
+class Registry(Protocol):
+    """What a controller reads of the registry; `registry.reader.RegistryReader` is the real one.
+
+    Everything raises RegistryUnavailable when the registry does not answer.
+    """
+
+    def models(self) -> list[str]:
+        """The names of the registered models."""
+        ...
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Alias to version."""
+        ...
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """The versions of a model, oldest first."""
+        ...
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """One version. Raises UnknownVersion."""
+        ...
+
+    def fetch(self, model: str, version: int) -> ModelFile:
+        """A version's file, checked. Raises ModelRefused."""
+        ...
+
+    def fetch_evaluation(self, model: str, version: int) -> EvaluationData:
+        """A version's evaluation data. Raises InputError."""
+        ...
 
 
 class PublishTrial(Protocol):
@@ -65,7 +103,7 @@ class Desk:
     exposures: ExposureStore
     feedback: FeedbackStore
     events: EventLog
-    registry: RegistryReader
+    registry: Registry
     moves: AliasMover
     publish_trial: PublishTrial
     clock: Clock

@@ -43,6 +43,7 @@ class ScriptedTraffic:
     champion: int
     behaviours: Mapping[int, Behaviour]
     seed: int = 7
+    worker: str = "scripted"
     metric: str = "accuracy"
     clock: Clock = field(default_factory=SystemClock)
     _windows: dict[Hashable, ExposureWindow] = field(default_factory=dict)
@@ -88,7 +89,7 @@ class ScriptedTraffic:
         latency = behaviour.latency_ms * self._random.uniform(0.8, 1.2)
         place = (version, variant, test, now - now % 60)
         before = self._windows.get(place, ExposureWindow(
-            "scripted", self.model, version, variant, test, now - now % 60, 0, 0, 0, 0.0, 0.0, {}
+            self.worker, self.model, version, variant, test, now - now % 60, 0, 0, 0, 0.0, 0.0, {}
         ))  # fmt: skip
         bucket = bucket_of(latency)
         self._windows[place] = replace(
@@ -103,7 +104,7 @@ class ScriptedTraffic:
         if failed or not behaviour.labels:
             return []
         right = float(self._random.random() < behaviour.accuracy)
-        nonce = f"{self.seed}-{self._count}"
+        nonce = f"{self.worker}-{self.seed}-{self._count}"
         return [
             FeedbackItem(nonce, self.model, version, variant, test, self.metric, right, None, now)
         ]
