@@ -151,7 +151,7 @@ class ExperimentSettings(Section):
     looks: int = Field(default=14, ge=1, le=1000)
     look_seconds: float = Field(default=10.0, gt=0.0, le=86_400.0)
     planned_samples: int | None = Field(default=None, ge=10)
-    guardrail_alpha: Alpha = 0.01
+    guardrail_alpha: Alpha = 0.02
     sample_ratio_alpha: Alpha = 0.001
     latency_objective_ms: float = Field(default=100.0, gt=0.0, le=600_000.0)
     min_exposures: int = Field(default=100, ge=1, le=1_000_000_000)
