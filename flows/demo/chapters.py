@@ -23,7 +23,7 @@ from registry.records import Experiment, Look, Stage, TrialVerdict, Variant, Ver
 _GATE_SECONDS = 240.0
 _TRIAL_SECONDS = 360.0
 _FOLLOW_SECONDS = 5.0
-_GUARD_SECONDS = 15.0
+_GUARD_SECONDS = 30.0
 _SETTLE_SECONDS = 1.5
 _FIRST_ANSWERS = 600
 _CLEARLY_BETTER = 1.10
@@ -167,7 +167,11 @@ def moved_by_hand(world: World) -> str:
         lambda: world.champion_move(chosen, outside=True),
     )
     _check(move.before == champion, f"the history says it was v{move.before} before")
-    world.screen.line(f"alias history: v{move.before} → v{move.after} by {move.actor}")
+    seconds = epoch(move.at) - moved_at
+    world.screen.line(
+        f"alias history, {max(0.0, seconds):.1f} s later: @champion v{move.before} → v{move.after}, "
+        f"moved from outside, actor: {move.actor}"
+    )
     world.pause(_SETTLE_SECONDS)
     seen = world.traffic.since(before)
     _nothing_failed(seen)

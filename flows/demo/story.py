@@ -7,6 +7,7 @@ from pathlib import Path
 from config.clock import Clock, SystemClock
 from config.errors import PrimeSparkError
 from flows.demo.chapters import CHAPTERS, Chapter
+from flows.demo.counts import TrafficStatus
 from flows.demo.training import divide_digits
 from flows.demo.world import Stopped, Told, World
 from flows.up.screen import Screen
@@ -47,7 +48,19 @@ def tell(world: World, chapters: tuple[Chapter, ...]) -> StoryResult:
             world.screen.done(False, str(failure))
             return StoryResult(False, f"chapter {number} ({chapter.title}): {failure}")
         world.screen.done(True, ending)
+    if world.told.visitors is not None:
+        world.screen.line(_sum(world.told.visitors.status))
     return StoryResult(True, f"all {len(chapters)} chapters came out as told")
+
+
+def _sum(seen: TrafficStatus) -> str:
+    """Return the traffic of the whole story in a line."""
+    failures = ", ".join(f"{kind} ({count})" for kind, count in seen.failures.items()) or "none"
+    labels = seen.feedback
+    return (
+        f"in all: {seen.sent:,} requests, failed: {failures}; {labels.sent:,} labels sent, "
+        f"{labels.duplicates:,} of them again and counted once"
+    )
 
 
 def _world(session: UpSession, screen: Screen, clock: Clock, folder: Path) -> World:

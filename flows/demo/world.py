@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx
-from registry.aliases import AliasHistory
 
 from config.clock import Clock, epoch
 from config.errors import PrimeSparkError
@@ -20,6 +19,7 @@ from flows.demo.training import DemoData, Recipe, TrainedModel, train
 from flows.demo.visitors import Visitors
 from flows.up.screen import Screen
 from flows.up.session import UpSession
+from registry.aliases import AliasHistory
 from registry.experiments import ExperimentStore
 from registry.lifecycle import LifecycleStore
 from registry.records import AliasMove, Experiment, Look, Stage, VersionStage
@@ -198,6 +198,7 @@ class _Follow:
         self._world = world
         self._version = version
         self._seen: Stage | None = None
+        self._reason = ""
 
     def end(self, wanted: Stage) -> VersionStage | None:
         """Return the stage the version has come to rest at, if it has."""
@@ -207,9 +208,18 @@ class _Follow:
             return None
         if now.stage is not self._seen:
             self._seen = now.stage
-            self._world.screen.line(f"v{self._version} {now.stage.value}: {now.reason}")
+            self._world.screen.line(self._shown(now))
         self._world.screen.status(self._doing(now))
         return now if now.stage is wanted or now.stage in _ENDS else None
+
+    def _shown(self, now: VersionStage) -> str:
+        """Return the stage with its reason, unless that was the reason for the stage before."""
+        name = f"v{self._version} {now.stage.value}"
+        if now.reason == self._reason:
+            return name
+        self._reason = now.reason
+        said = now.reason.removeprefix(f"{now.stage.value.capitalize()}: ")
+        return f"{name}: {said}"
 
     def _doing(self, now: VersionStage) -> str:
         if now.stage is not Stage.TRIAL:
