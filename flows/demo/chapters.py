@@ -167,9 +167,9 @@ def moved_by_hand(world: World) -> str:
         lambda: world.champion_move(chosen, outside=True),
     )
     _check(move.before == champion, f"the history says it was v{move.before} before")
-    seconds = epoch(move.at) - moved_at
+    seconds = max(0.0, epoch(move.at) - moved_at)
     world.screen.line(
-        f"alias history, {max(0.0, seconds):.1f} s later: @champion v{move.before} → v{move.after}, "
+        f"alias history, {seconds:.1f} s later: @champion v{move.before} → v{move.after}, "
         f"moved from outside, actor: {move.actor}"
     )
     world.pause(_SETTLE_SECONDS)
