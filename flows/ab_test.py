@@ -66,6 +66,7 @@ def ab_test(test: ABTest) -> State[None]:
     config = configuration(context, desk, test)
     get_run_logger().info("test %s: version %s against version %s", config.test_id,
                           config.model_b, config.model_a)  # fmt: skip
+    context.preload_publishing()
     try:
         decision = run_trial(desk, config, run_id())
         get_run_logger().info("%s: %s", decision.verdict, decision.reason)

@@ -80,7 +80,7 @@ def measure(context: Context, candidates: Candidates) -> GateResult:
 @task(name="publish", retries=5, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
 def publish(context: Context, result: GateResult, model: str, version: int) -> RunRef:
     """Log the MLflow run; the same run again changes nothing."""
-    from optimizers.models.reports import gate_run
+    from optimizers.models.gate_report import gate_run
 
     return context.runs.log(gate_run(result, model, version, run_id()))
 

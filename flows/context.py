@@ -6,7 +6,9 @@ registers: a flow run's process pays for what it uses.
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -141,6 +143,12 @@ class Context:
         from flows.prefect_rest import PrefectRest
 
         return PrefectRest(self.prefect_api_url, self.clock)
+
+    def preload_publishing(self) -> None:
+        """Import what publishing a test needs while there is nothing else to do."""
+        module = "optimizers.models.trial_report"
+        thread = threading.Thread(target=importlib.import_module, args=(module,), daemon=True)
+        thread.start()
 
     def rng(self) -> Generator:
         """Fresh randomness from the system."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from config.settings import Settings
+from flows.context import Context
 from flows.names import (
     AB_TEST,
     BENCHMARK,
@@ -79,17 +80,13 @@ DEPLOYMENTS = (
 )
 
 
-def deploy(
-    api_url: str, work_pool: str, settings: Settings, *, python: str | None = None
-) -> tuple[str, ...]:
-    """Create or update the work pool and all deployments on a Prefect server.
+def deploy(settings: Settings, *, python: str | None = None) -> tuple[str, ...]:
+    """Create or update the work pool and all deployments on the Prefect server of the settings.
 
     Doing it again changes nothing but what differs.
 
     Args:
-        api_url: the server's API, `http://…/api`.
-        work_pool: the process work pool; made if it is missing.
-        settings: for the schedule.
+        settings: server, work pool and schedule.
         python: the interpreter that runs flows on the worker's machine. By default this one if
             the server is on this machine, else the first `python` on the worker's path.
 
@@ -97,13 +94,15 @@ def deploy(
         The deployments' full names.
 
     Raises:
+        ConfigError: no server is set.
         UnavailableError: the server does not answer.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    api_url = Context(settings).prefect_api_url
     command = f"{python or _python_for(api_url)} {_ENGINE}"
     with temporary_settings({PREFECT_API_URL: api_url}):
-        return asyncio.run(_deploy_all(api_url, work_pool, settings, command))
+        return asyncio.run(_deploy_all(api_url, settings, command))
 
 
 def interval_of(deployed: Deployed, settings: Settings) -> timedelta | None:
@@ -118,9 +117,7 @@ def description_of(flow: Flow[..., object]) -> str:
     return (flow.description or "").strip().split("\n\n")[0].replace("\n", " ")
 
 
-async def _deploy_all(
-    api_url: str, work_pool: str, settings: Settings, command: str
-) -> tuple[str, ...]:
+async def _deploy_all(api_url: str, settings: Settings, command: str) -> tuple[str, ...]:
     import httpx
     from prefect.client.orchestration import get_client
 
@@ -128,12 +125,9 @@ async def _deploy_all(
 
     try:
         async with get_client() as client:
-            await _make_pool(client, work_pool)
+            await _make_pool(client, settings.prefect.work_pool)
             return tuple(
-                [
-                    await _deploy_one(client, deployed, work_pool, settings, command)
-                    for deployed in DEPLOYMENTS
-                ]
+                [await _deploy_one(client, deployed, settings, command) for deployed in DEPLOYMENTS]
             )
     except (httpx.HTTPError, RuntimeError) as error:
         raise UnavailableError(
@@ -156,7 +150,7 @@ async def _make_pool(client: PrefectClient, name: str) -> None:
 
 
 async def _deploy_one(
-    client: PrefectClient, deployed: Deployed, work_pool: str, settings: Settings, command: str
+    client: PrefectClient, deployed: Deployed, settings: Settings, command: str
 ) -> str:
     from prefect.utilities.callables import parameter_schema
 
@@ -165,7 +159,7 @@ async def _deploy_one(
         flow_id=await client.create_flow(flow),
         name=DEPLOYMENT,
         entrypoint=deployed.entrypoint,
-        work_pool_name=work_pool,
+        work_pool_name=settings.prefect.work_pool,
         job_variables={"command": command},
         pull_steps=[],
         schedules=_schedules(deployed, settings),

@@ -8,7 +8,8 @@ next attempt's key, later each time, and not for ever.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -28,6 +29,9 @@ MAX_ATTEMPTS = 5
 
 _TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 5.0
+# With SQLite the server says "busy" when several write at once; Prefect's own client waits too.
+_BUSY = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 _FAILED = {"FAILED", "CRASHED"}
 _UNDER_WAY = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"]
 
@@ -65,13 +69,19 @@ class PrefectRest:
     """
 
     def __init__(
-        self, api_url: str, clock: Clock, environ: Mapping[str, str] | None = None
+        self,
+        api_url: str,
+        clock: Clock,
+        environ: Mapping[str, str] | None = None,
+        *,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         env = os.environ if environ is None else environ
         key, basic = env.get("PREFECT_API_KEY"), env.get("PREFECT_API_AUTH_STRING")
         user, _, password = (basic or "").partition(":")
         self.address = redact(api_url)
         self._clock = clock
+        self._wait = wait
         self._http = httpx.Client(
             base_url=api_url.rstrip("/"),
             timeout=_TIMEOUT_S,
@@ -129,6 +139,19 @@ class PrefectRest:
         run, _ = self._create(deployment, {}, None, ())
         return str(run["id"])
 
+    def started(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys under which a run was started that has not failed."""
+        attempts = {f"{key}#{number + 1}": key for key in keys for number in range(MAX_ATTEMPTS)}
+        if not attempts:
+            return set()
+        body: Json = {"flow_runs": {"idempotency_key": {"any_": list(attempts)}}}
+        runs = self._call("POST", "/flow_runs/filter", body).json()
+        return {
+            attempts[str(run["idempotency_key"])]
+            for run in runs
+            if run.get("state_type") not in _FAILED
+        }
+
     def run_states(self, ids: Collection[str]) -> dict[str, RunState]:
         """What became of flow runs; a run that was deleted is over."""
         wanted = [one for one in ids if _is_uuid(one)]
@@ -159,6 +182,9 @@ class PrefectRest:
         }
         path = f"/deployments/{self._deployment_id(deployment)}/create_flow_run"
         response = self._call("POST", path, body)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            self._deployments.pop(deployment, None)
+            raise UnavailableError(f"deployment {deployment} was replaced just now; try again")
         return response.json(), response.status_code == httpx.codes.CREATED
 
     def _deployment_id(self, name: str) -> str:
@@ -172,18 +198,27 @@ class PrefectRest:
         return self._deployments[name]
 
     def _call(self, method: str, path: str, body: Json | None = None) -> httpx.Response:
-        try:
-            response = self._http.request(method, path, json=body)
-        except httpx.HTTPError as error:
-            raise UnavailableError(
-                f"the Prefect server {self.address} does not answer ({error}); check that it is up"
-            ) from error
+        for pause in _PAUSES_S:
+            response = self._request(method, path, body)
+            if response.status_code not in _BUSY:
+                break
+            self._wait(pause)
+        else:
+            response = self._request(method, path, body)
         if response.is_error and response.status_code != httpx.codes.NOT_FOUND:
             raise UnavailableError(
                 f"the Prefect server {self.address} refuses {method} {path} with status "
                 f"{response.status_code}: {redact(response.text[:300])}"
             )
         return response
+
+    def _request(self, method: str, path: str, body: Json | None) -> httpx.Response:
+        try:
+            return self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise UnavailableError(
+                f"the Prefect server {self.address} does not answer ({error}); check that it is up"
+            ) from error
 
 
 def _state(run: Json) -> Json:

@@ -18,6 +18,7 @@ from config.errors import PrimeSparkError
 from config.redaction import RedactionFilter
 from flows.context import Context, open_context
 from flows.names import WATCH_MODELS, deployment_of
+from optimizers.models.lifecycle import NEW
 
 if TYPE_CHECKING:
     from optimizers.models.desk import Desk
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 INTERVAL_S = 1.0
 
 # What stays to be done although a run was woken for it (a start that waits before another attempt).
-_REPEAT_S = 15.0
+_REPEAT_S = 30.0
 
 _log = logging.getLogger("prime_spark.wake")
 
@@ -36,6 +37,7 @@ class Waker:
 
     context: Context
     desk: Desk
+    _seen: frozenset[str] = field(default=frozenset(), init=False)
     _woken_for: frozenset[str] = field(default=frozenset(), init=False)
     _woken_at: float = field(default=0.0, init=False)
     _trouble: str = field(default="", init=False)
@@ -57,16 +59,16 @@ class Waker:
             UnavailableError: registry, ledger or Prefect do not answer.
         """
         todo = frozenset(self._todo())
+        # A flow that ends starts what follows by itself: give it a moment, but not a new version.
+        due = {one for one in todo if one in self._seen or one.endswith(NEW)}
+        self._seen = todo
         now = self.context.clock.monotonic()
-        if not todo - self._woken_for and now - self._woken_at < _REPEAT_S:
-            return None
-        if not todo:
-            self._woken_for = todo
+        if not due or (due <= self._woken_for and now - self._woken_at < _REPEAT_S):
             return None
         flow_run_id = self.context.prefect.trigger(deployment_of(WATCH_MODELS))
         if flow_run_id is not None:
             self._woken_for, self._woken_at = todo, now
-            _log.info("woke watch_models for %s", ", ".join(sorted(todo)))
+            _log.info("woke watch_models for %s", ", ".join(sorted(due)))
         return flow_run_id
 
     def _todo(self) -> list[str]:
@@ -75,14 +77,16 @@ class Waker:
         from optimizers.models.watching import fixes, plan, unfinished
 
         found: list[str] = []
+        steps: list[str] = []
         for model in watched_models(self.desk, self.context.settings):
             view = observe(self.desk, self.context.settings, model, self.context.prefect.run_states)
-            found += [step.key for step in plan(view, self.context.settings.models)]
+            steps += [step.key for step in plan(view, self.context.settings.models)]
             found += [f"{model} {fix.version} {fix.to}" for fix in fixes(view)]
             found += [f"{model} {version} settle" for version in unfinished(view)]
             moves = self.context.alias_history.open_intents(model)
             found += [f"{model} alias move {move.id}" for move in moves]
-        return found
+        started = self.context.prefect.started(steps)
+        return found + [key for key in steps if key not in started]
 
     def _told(self, trouble: str) -> None:
         """Log a trouble once when it begins, and once when it is over."""
