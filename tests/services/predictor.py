@@ -1,32 +1,31 @@
-"""Starts the real `bentoml serve serving.service:Predictor` on a free port, and stops it whole."""
+"""The real `bentoml serve serving.service:Predictor` on a free port, and models to serve."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
+from tests.services.processes import LOOPBACK, free_port, started
+
+FEATURES = 4
+CLASSES = 3
 ROOT = Path(__file__).resolve().parents[2]
-_START_S = 60.0
-_STOP_S = 15.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunningPredictor:
     """A predictor that answers on `url`; `log` is everything it printed."""
 
-    process: subprocess.Popen[bytes]
     url: str
-    home: Path
+    pid: int
     log_file: Path
 
     @property
@@ -37,83 +36,84 @@ class RunningPredictor:
         return httpx.Client(base_url=self.url, timeout=20.0)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def running_predictor(
+    home: Path, mlflow_uri: str, *, port: int | None = None, **settings: object
+) -> Iterator[RunningPredictor]:
+    """Run a predictor until the block ends; it is ready when the block begins.
 
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    """Poll until the condition holds; fail with what was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
-        time.sleep(0.02)
-
-
-def predictor_environment(
-    home: Path, mlflow_uri: str, settings: Mapping[str, object]
-) -> dict[str, str]:
-    """Return the environment of a predictor; settings are keys such as `SERVING__WORKERS`."""
-    values = {
+    Args:
+        home: its home directory; a second predictor with the same one is a restart or a replica.
+        mlflow_uri: the registry.
+        port: where it listens; free by default.
+        settings: more settings, named as in the environment: `SERVING__WORKERS=2`.
+    """
+    port = port or free_port()
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / f"predictor-{port}.out"
+    url = f"http://{LOOPBACK}:{port}"
+    values: dict[str, object] = {
         "HOME": home,
         "MLFLOW__TRACKING_URI": mlflow_uri,
+        "SERVING__PORT": port,
         "SERVING__POLL_SECONDS": 0.1,
         "SERVING__FLUSH_SECONDS": 0.1,
         **settings,
     }
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("PRIME_SPARK_")}
-    return {
-        **kept,
+    environment = {f"PRIME_SPARK_{name}": str(value) for name, value in values.items()}
+    environment |= {
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(home / "bentoml"),
-        **{f"PRIME_SPARK_{name}": str(value) for name, value in values.items()},
+        "PYTHONPATH": str(ROOT),
     }
-
-
-@contextlib.contextmanager
-def running_predictor(
-    home: Path, mlflow_uri: str, **settings: object
-) -> Iterator[RunningPredictor]:
-    """Start a predictor and yield it once it is ready to serve."""
-    port = free_port()
-    home.mkdir(parents=True, exist_ok=True)
-    log_file = home / f"predictor-{port}.log"
-    environment = predictor_environment(home, mlflow_uri, {**settings, "SERVING__PORT": port})
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Predictor"]
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--timeout-keep-alive", "75"],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    running = RunningPredictor(process, f"http://127.0.0.1:{port}", home, log_file)
-    try:
-        wait_until(lambda: _ready(running), f"a predictor on port {port}", _START_S)
-        yield running
-    finally:
-        stop(process)
+    command += ["--working-dir", str(ROOT), "--timeout-keep-alive", "75"]
+
+    def ready() -> bool:
+        return httpx.get(f"{url}/readyz", timeout=2.0).status_code == httpx.codes.OK
+
+    with started(command, ready=ready, log=log, env=environment) as process:
+        yield RunningPredictor(url, process.pid, log)
 
 
-def _ready(running: RunningPredictor) -> bool:
-    if running.process.poll() is not None:
-        raise AssertionError(f"the predictor ended at its start:\n{running.log}")
-    try:
-        return httpx.get(f"{running.url}/readyz", timeout=2.0).status_code == 200
-    except httpx.HTTPError:
-        return False
+def write_classifier(path: Path, always: int, *, inputs: str = "X", fails: bool = False) -> Path:
+    """Write an ONNX model that answers the class `always` for every row.
 
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process group: asked first, killed after a while."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    With `fails`, a row whose first value is not a small whole number from 0 up makes it fail (it
+    looks the value up in a table).
+    """
+    row = helper.make_tensor_value_info(inputs, TensorProto.FLOAT, [None, FEATURES])
+    bias = np.eye(CLASSES, dtype=np.float32)[always] * 5
+    weights = [
+        numpy_helper.from_array(np.zeros((FEATURES, CLASSES), np.float32), "w"),
+        numpy_helper.from_array(bias, "b"),
+    ]
+    nodes = [
+        helper.make_node("MatMul", [inputs, "w"], ["z"]),
+        helper.make_node("Add", ["z", "b"], ["s"]),
+        helper.make_node("Softmax", ["s"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["s"], ["plain"], axis=1, keepdims=0),
+    ]
+    if fails:
+        weights += [
+            numpy_helper.from_array(np.array([0], np.int64), "first"),
+            numpy_helper.from_array(np.zeros(4, np.int64), "table"),
+        ]
+        nodes += [
+            helper.make_node("Gather", [inputs, "first"], ["column"], axis=1),
+            helper.make_node("Cast", ["column"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Squeeze", ["index", "axes"], ["flat"]),
+            helper.make_node("Gather", ["table", "flat"], ["nothing"], axis=0),
+            helper.make_node("Add", ["plain", "nothing"], ["label"]),
+        ]
+        weights.append(numpy_helper.from_array(np.array([1], np.int64), "axes"))
+    else:
+        nodes.append(helper.make_node("Identity", ["plain"], ["label"]))
+    outputs = [
+        helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, CLASSES]),
+    ]
+    graph = helper.make_graph(nodes, "classifier", [row], outputs, weights)
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return path
