@@ -5,6 +5,7 @@ Each check is a function that returns its findings; a check never raises, and ch
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import shutil
 import socket
@@ -253,10 +254,10 @@ def clock_sanity(patient: Patient) -> Iterator[Finding]:
 
 
 def _newest_file_time(settings: Settings) -> float:
-    root = settings.home_dir.root
-    if not root.exists():
-        return 0.0
-    return max((entry.stat().st_mtime for entry in root.iterdir() if entry.exists()), default=0.0)
+    with contextlib.suppress(OSError):  # a home that cannot be read is told by its own check
+        times = [entry.stat().st_mtime for entry in settings.home_dir.root.iterdir()]
+        return max(times, default=0.0)
+    return 0.0
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
