@@ -16,7 +16,9 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # The plugins import each other; all of them are to be rewritten, whoever comes first.
 pytest.register_assert_rewrite("tests.services")
 pytest_plugins = sorted(
-    f"tests.services.{path.stem}" for path in (Path(__file__).parent / "services").glob("[a-z]*.py")
+    f"tests.services.{path.stem}"
+    for path in (Path(__file__).parent / "services").glob("[a-z]*.py")
+    if "@pytest.fixture" in path.read_text()
 )
 
 # Shared machines pause: a slow example is no failure, a wrong one prints how to repeat it.

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.services.processes import LOOPBACK, free_port, started
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int | None = None) -> Iterator[str]:
-    """Run a server that keeps everything in `folder`; gives its address."""
+def mlflow_server(
+    folder: Path, port: int | None = None, *, artifact_root: str | None = None
+) -> Iterator[str]:
+    """Run a server that keeps everything in `folder`; gives its address.
+
+    With an `artifact_root` of its own, clients write artifacts there and not through the server.
+    """
     port = port or free_port()
     uri = f"http://{LOOPBACK}:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--host", LOOPBACK, "--port", str(port), "--serve-artifacts"]
+    command += ["--host", LOOPBACK, "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
+    if artifact_root is None:
+        destination = str(folder / "artifacts")
+        command += ["--serve-artifacts", "--artifacts-destination", destination]
+    else:
+        command += ["--no-serve-artifacts", "--default-artifact-root", artifact_root]
     env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
     def ready() -> bool:
-        return httpx.get(f"{uri}/health", timeout=2).status_code == httpx.codes.OK
+        with urllib.request.urlopen(f"{uri}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
 
     with started(command, ready=ready, log=folder / "server.out", env=env, timeout_s=120):
         yield uri
