@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from registry.mlflow_runs import RunRef
     from registry.records import ModelVersion
 
+_LONGEST_WAIT_S = 1800.0
+
 
 @flow(name="benchmark", flow_run_name="benchmark-{model}-v{version}", persist_result=False)
 def benchmark(model: ModelName, version: Version) -> State[None]:
@@ -29,19 +31,23 @@ def benchmark(model: ModelName, version: Version) -> State[None]:
     out, with the reason.
     """
     from flows.starting import start_next
+    from optimizers.models.at_work import working_on
     from optimizers.models.benchmarking import begin_benchmark, refuse_version, settle_benchmark
 
     context = open_context()
     desk = context.desk()
-    begin_benchmark(desk, model, version, run_id())
-    try:
-        candidates = fetch(context, desk, model, version)
-    except InputError as error:
-        stage = refuse_version(desk, model, version, error, run_id())
-        return done("Rejected", stage.reason)
-    result = measure(context, candidates)
-    run = publish(context, result, model, version)
-    stage = settle_benchmark(desk, model, version, result, flow_run_id=run_id(), run_id=run.run_id)
+    with working_on(desk, model, version):
+        begin_benchmark(desk, model, version, run_id())
+        try:
+            candidates = fetch(context, desk, model, version)
+        except InputError as error:
+            stage = refuse_version(desk, model, version, error, run_id())
+            return done("Rejected", stage.reason)
+        result = measure(context, candidates)
+        run = publish(context, result, model, version)
+        stage = settle_benchmark(
+            desk, model, version, result, flow_run_id=run_id(), run_id=run.run_id
+        )
     get_run_logger().info(start_next(context, desk, model, version))
     show(result, run, model, version)
     return done(stage.stage.value.capitalize(), stage.reason)
@@ -62,19 +68,22 @@ def fetch(context: Context, desk: Desk, model: str, version: int) -> Candidates:
 def measure(context: Context, candidates: Candidates) -> GateResult:
     """Run the gate; not repeated, since a measurement taken twice could be chosen from."""
     from benchmarks.gate import GateRules, run_gate
+    from registry.ledger.database import exclusive
 
     settings = context.settings
     rules = GateRules(
         settings.gate, settings.models.accuracy_threshold, threads=settings.serving.intra_op_threads
     )
-    return run_gate(
-        candidates.candidate,
-        candidates.champion,
-        candidates.evaluation,
-        rules=rules,
-        rng=context.rng(),
-        clock=context.clock,
-    )
+    # One at a time, or they would measure each other.
+    with exclusive(context.engine, "measuring", _LONGEST_WAIT_S):
+        return run_gate(
+            candidates.candidate,
+            candidates.champion,
+            candidates.evaluation,
+            rules=rules,
+            rng=context.rng(),
+            clock=context.clock,
+        )
 
 
 @task(name="publish", retries=5, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)

@@ -47,15 +47,13 @@ class Deployed:
     """How one flow is deployed.
 
     Attributes:
-        concurrency: runs at the same time; None for no limit. Whatever is beyond it waits, and for
-            the watcher, of which one is enough, is cancelled.
+        concurrency: runs at the same time; None for no limit. Runs beyond it wait.
         scheduled: runs by itself each `models.watch_interval_seconds`.
     """
 
     flow: str
     concurrency: int | None = None
     scheduled: bool = False
-    skips_when_busy: bool = False
 
     @property
     def entrypoint(self) -> str:
@@ -68,15 +66,16 @@ class Deployed:
         return flow
 
 
-# Benchmarks and trainings one at a time: they would measure, or starve, each other.
+# Prefect keeps the slot of a dead holder for minutes, so limits are only where that does no harm;
+# what must not run twice is kept apart by locks of the ledger, which go with their process.
 DEPLOYMENTS = (
-    Deployed(BENCHMARK, concurrency=1),
+    Deployed(BENCHMARK),
     Deployed(AB_TEST),
     Deployed(PROMOTE),
     Deployed(ROLLBACK),
     Deployed(RETRAIN, concurrency=1),
     Deployed(SHADOW),
-    Deployed(WATCH_MODELS, concurrency=1, scheduled=True, skips_when_busy=True),
+    Deployed(WATCH_MODELS, scheduled=True),
 )
 
 
@@ -110,11 +109,6 @@ def interval_of(deployed: Deployed, settings: Settings) -> timedelta | None:
     if not deployed.scheduled:
         return None
     return timedelta(seconds=settings.models.watch_interval_seconds)
-
-
-def description_of(flow: Flow[..., object]) -> str:
-    """What Prefect's UI shows beside a deployment: the first sentence of its flow's docstring."""
-    return (flow.description or "").strip().split("\n\n")[0].replace("\n", " ")
 
 
 async def _deploy_all(api_url: str, settings: Settings, command: str) -> tuple[str, ...]:
@@ -166,7 +160,7 @@ async def _deploy_one(
         concurrency_limit=deployed.concurrency,
         concurrency_options=_concurrency(deployed),
         tags=[TAG],
-        description=description_of(flow),
+        description=flow.description,
         parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
         enforce_parameter_schema=True,
     )
@@ -188,9 +182,7 @@ def _concurrency(deployed: Deployed) -> ConcurrencyOptions | None:
 
     if deployed.concurrency is None:
         return None
-    busy = ConcurrencyLimitStrategy
-    strategy = busy.CANCEL_NEW if deployed.skips_when_busy else busy.ENQUEUE
-    return ConcurrencyOptions(collision_strategy=strategy)
+    return ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
 
 def _python_for(api_url: str) -> str:

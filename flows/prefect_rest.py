@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -29,6 +29,7 @@ MAX_ATTEMPTS = 5
 
 _TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 5.0
+_LONGEST_RUN = timedelta(minutes=2)
 # With SQLite the server says "busy" when several write at once; Prefect's own client waits too.
 _BUSY = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0)
@@ -125,12 +126,19 @@ class PrefectRest:
         return Start(StartState.GIVEN_UP, str(run["id"]), _message(state))
 
     def trigger(self, deployment: str) -> str | None:
-        """Start a run of a deployment, unless one is under way already; return its id."""
+        """Start a run of a deployment, unless one is under way already; return its id.
+
+        A run that should have begun long ago counts as dead: Prefect may not know it yet.
+        """
+        now = self._clock.now()
         body: Json = {
             "deployments": {"id": {"any_": [self._deployment_id(deployment)]}},
             "flow_runs": {
                 "state": {"type": {"any_": [*_UNDER_WAY]}},
-                "expected_start_time": {"before_": self._clock.now().isoformat()},
+                "expected_start_time": {
+                    "before_": now.isoformat(),
+                    "after_": (now - _LONGEST_RUN).isoformat(),
+                },
             },
             "limit": 1,
         }

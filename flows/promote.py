@@ -31,11 +31,14 @@ def promote(model: ModelName, version: Version) -> State[None]:
 @task(name="move", retries=3, retry_delay_seconds=3, cache_policy=NO_CACHE, persist_result=False)
 def move(context: Context, model: str, version: int) -> Promotion:
     """Move the aliases; safe to repeat, so repeated while registry or ledger are away."""
+    from optimizers.models.at_work import working_on
     from optimizers.models.promotion import promote as promote_version
 
-    return promote_version(
-        context.desk(), model, version, context.serving, actor="promote", flow_run_id=run_id()
-    )
+    desk = context.desk()
+    with working_on(desk, model, version, patience_s=60.0):
+        return promote_version(
+            desk, model, version, context.serving, actor="promote", flow_run_id=run_id()
+        )
 
 
 def show(context: Context, promotion: Promotion, kind: str) -> None:

@@ -62,7 +62,7 @@ class Situation:
         stage: where the version stands; None when it was never seen.
         champion: the version behind @champion, None when there is none.
         busy: what else the model is busy with (a trial of another version), empty when free.
-        run_is_over: the flow run that was at work on the version ended without moving it on.
+        abandoned: the process that was at work on the version died without moving it on.
         auto_promote: a won trial is promoted without a person.
     """
 
@@ -71,7 +71,7 @@ class Situation:
     stage: VersionStage | None
     champion: int | None
     busy: str = ""
-    run_is_over: bool = False
+    abandoned: bool = False
     auto_promote: bool = True
 
 
@@ -110,7 +110,7 @@ def _when_free(at: Situation, step: Step) -> Step | Nothing:
 
 
 def _again(at: Situation, step: Step) -> Step | Nothing:
-    return step if at.run_is_over else Nothing("under way")
+    return step if at.abandoned else Nothing("under way")
 
 
 def _after_benchmark(at: Situation) -> Step | Nothing:

@@ -7,10 +7,12 @@ from typing import TypeAlias
 
 from config.clock import epoch
 from config.settings import Settings
+from optimizers.models.at_work import is_worked_on
 from optimizers.models.desk import Desk
 from optimizers.models.leases import read_lease
 from optimizers.models.settling import settle_stage
 from optimizers.models.watching import (
+    AT_WORK,
     ModelView,
     Quality,
     RunState,
@@ -24,7 +26,6 @@ from registry.records import (
     CHAMPION_ALIAS,
     Experiment,
     MetricTotals,
-    Stage,
     TrialVerdict,
     VersionStage,
 )
@@ -70,6 +71,11 @@ def observe(desk: Desk, settings: Settings, model: str, run_states: RunStates) -
         trial=trial,
         quality=_quality(desk, settings, model, stages.get(champion or 0)),
         runs=dict(run_states(_runs_of_interest(stages, trial))),
+        abandoned=frozenset(
+            stage.version
+            for stage in stages.values()
+            if stage.stage in AT_WORK and not is_worked_on(desk, model, stage.version)
+        ),
     )
 
 
@@ -107,8 +113,7 @@ def _trial(desk: Desk, model: str) -> Trial | None:
 
 
 def _runs_of_interest(stages: Mapping[int, VersionStage], trial: Trial | None) -> set[str]:
-    at_work = {Stage.BENCHMARKING, Stage.PROMOTING}
-    ids = {stage.flow_run_id for stage in stages.values() if stage.stage in at_work}
+    ids = {stage.flow_run_id for stage in stages.values() if stage.stage in AT_WORK}
     if trial is not None and not trial.held:
         ids.add(trial.experiment.flow_run_id)
     return {one for one in ids if one is not None}

@@ -21,7 +21,7 @@ from registry.records import (
     VersionStage,
 )
 
-_AT_WORK = (Stage.BENCHMARKING, Stage.PROMOTING)
+AT_WORK = (Stage.BENCHMARKING, Stage.PROMOTING)
 
 
 class RunState(StrEnum):
@@ -66,7 +66,13 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """Everything the plan for one model depends on."""
+    """Everything the plan for one model depends on.
+
+    Attributes:
+        champion: the version behind @champion.
+        runs: what Prefect says of the flow runs that matter here.
+        abandoned: versions at a stage of work on which no process works.
+    """
 
     model: str
     champion: int | None
@@ -75,6 +81,7 @@ class ModelView:
     trial: Trial | None = None
     quality: Quality = field(default_factory=Quality)
     runs: dict[str, RunState] = field(default_factory=dict)
+    abandoned: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ def unfinished(view: ModelView) -> set[int]:
 def _cancelled(view: ModelView, stage: VersionStage) -> StageFix | None:
     """A version whose run a person cancelled: it stays where it is, until a person asks again."""
     run = view.runs.get(stage.flow_run_id or "")
-    if stage.stage not in _AT_WORK or run is not RunState.CANCELLED:
+    if stage.stage not in AT_WORK or run is not RunState.CANCELLED:
         return None
     if stage.version == view.champion:
         return None
@@ -175,8 +182,8 @@ def _busy(view: ModelView, version: int, settings: ModelSettings) -> str:
 def _comes_first(
     view: ModelView, other: VersionStage, version: int, settings: ModelSettings
 ) -> bool:
-    if other.stage in _AT_WORK:
-        return not _run_is_over(view, other)
+    if other.stage in AT_WORK:
+        return other.version not in view.abandoned
     if other.stage is Stage.WON:
         return settings.auto_promote
     if other.stage is not Stage.ACCEPTED:
@@ -195,16 +202,9 @@ def _situation(
         stage=stage,
         champion=view.champion,
         busy=busy,
-        run_is_over=stage is not None and _run_is_over(view, stage),
+        abandoned=version.version in view.abandoned,
         auto_promote=settings.auto_promote,
     )
-
-
-def _run_is_over(view: ModelView, stage: VersionStage) -> bool:
-    """True when the flow run that moved the version here has ended; without one, nobody is."""
-    if stage.flow_run_id is None:
-        return True
-    return view.runs.get(stage.flow_run_id) in {RunState.OVER, RunState.CANCELLED}
 
 
 def _trial_steps(view: ModelView) -> list[Step]:

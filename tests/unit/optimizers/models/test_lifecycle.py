@@ -55,7 +55,7 @@ def test_a_version_at_work_or_at_its_end_is_left_alone(stage: Stage) -> None:
     [(Stage.BENCHMARKING, StepKind.BENCHMARK), (Stage.PROMOTING, StepKind.PROMOTE)],
 )
 def test_work_whose_run_died_is_done_again(stage: Stage, kind: StepKind) -> None:
-    step = next_step(standing(stage, run_is_over=True))
+    step = next_step(standing(stage, abandoned=True))
     assert isinstance(step, Step)
     assert step.kind is kind
 
@@ -87,7 +87,7 @@ def test_the_champion_needs_nothing() -> None:
 
 def test_a_half_done_promotion_is_finished_although_the_alias_has_moved() -> None:
     at = standing(Stage.PROMOTING)
-    found = next_step(Situation("toy", 2, at.stage, champion=2, run_is_over=True))
+    found = next_step(Situation("toy", 2, at.stage, champion=2, abandoned=True))
     assert isinstance(found, Step)
     assert found.kind is StepKind.PROMOTE
 

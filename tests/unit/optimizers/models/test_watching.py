@@ -156,9 +156,14 @@ def test_a_benchmark_that_died_is_started_again() -> None:
         {1: Stage.CHAMPION, 2: Stage.BENCHMARKING},
         versions=2,
         champion=1,
-        runs={"run-2": RunState.OVER},
+        abandoned=frozenset({2}),
     )
     assert planned(seen) == [(StepKind.BENCHMARK, 2)]
+
+
+def test_a_benchmark_at_work_is_left_alone() -> None:
+    stages = {1: Stage.CHAMPION, 2: Stage.BENCHMARKING}
+    assert planned(view(stages, versions=3, champion=1)) == []
 
 
 def test_a_benchmark_that_a_person_cancelled_is_not_started_again() -> None:
@@ -166,6 +171,7 @@ def test_a_benchmark_that_a_person_cancelled_is_not_started_again() -> None:
         {1: Stage.CHAMPION, 2: Stage.BENCHMARKING},
         versions=2,
         champion=1,
+        abandoned=frozenset({2}),
         runs={"run-2": RunState.CANCELLED},
     )
     (fix,) = fixes(seen)
