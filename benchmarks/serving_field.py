@@ -60,7 +60,7 @@ class Field:
     folder: Path
     servers: dict[str, Server] = field(default_factory=dict)
 
-    def start(
+    def start(  # noqa: PLR0913 - what it takes to start a server
         self,
         name: str,
         command: list[str],

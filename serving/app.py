@@ -155,7 +155,9 @@ class PredictorApp:
         await reply_json(send, 200, pages.models(self._state))
 
     async def _show_openapi(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await reply(send, 200, openapi.document(self._settings), (JSON_TYPE,))
+        await reply(
+            send, 200, openapi.document(self._settings, sorted(self._state.plans)), (JSON_TYPE,)
+        )
 
 
 def _dumped(loaded: LoadedModel, outputs: Outputs) -> bytes:

@@ -56,8 +56,8 @@ _FEEDBACK_ITEM: _Json = {
 }
 
 
-def document(settings: ServingSettings) -> bytes:
-    """Return the document as JSON."""
+def document(settings: ServingSettings, models: list[str]) -> bytes:
+    """Return the document as JSON; `models` are those served now."""
     limits = (
         f"Bodies up to {settings.max_body_bytes} bytes, {settings.max_rows} rows and "
         f"{settings.feedback_max_items} feedback items."
@@ -65,6 +65,7 @@ def document(settings: ServingSettings) -> bytes:
     return orjson.dumps(
         {
             "openapi": "3.1.0",
+            "components": {"parameters": {"model": _model(models)}},
             "info": {"title": "Prime Spark predictor", "version": "1", "description": limits},
             "paths": {**_predict_paths(settings), **_v2_paths(), **_pages()},
         }
@@ -150,7 +151,7 @@ def _pages() -> _Json:
     }
 
 
-_MODEL: _Json = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+_MODEL: _Json = {"$ref": "#/components/parameters/model"}
 _STATUSES = {
     400: "The body is not JSON.",
     404: "No such model.",
@@ -161,6 +162,11 @@ _STATUSES = {
     503: "Not now; see Retry-After.",
     504: "The time limit is over.",
 }
+
+
+def _model(models: list[str]) -> _Json:
+    schema: _Json = {"type": "string", "enum": models} if models else {"type": "string"}
+    return {"name": "model", "in": "path", "required": True, "schema": schema}
 
 
 def _model_page(summary: str) -> _Json:

@@ -79,6 +79,12 @@ class PredictorService(Service[Any]):  # type: ignore[misc]
         return _Door(super().to_asgi(is_main), _RUNNING)
 
 
+def _http() -> dict[str, str | int]:
+    """Return where to listen; without a port in the settings, BentoML's default (3000) holds."""
+    host = _LOOPBACK.get(_SERVING.host, _SERVING.host)
+    return {"host": host, **({"port": _SERVING.port} if _SERVING.port else {})}
+
+
 def _log_to_stdout() -> None:
     """Show the predictor's own log beside BentoML's, with secrets masked."""
     handler = logging.StreamHandler(sys.stdout)
@@ -94,7 +100,7 @@ def _log_to_stdout() -> None:
     name="predictor",
     service_class=PredictorService,
     workers=_SERVING.workers,
-    http={"host": _LOOPBACK.get(_SERVING.host, _SERVING.host), "port": _SERVING.port},
+    http=_http(),
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     monitoring={"enabled": False},
