@@ -16,10 +16,8 @@ import argparse
 import contextlib
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,7 +26,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks import serving_field as fields
-from benchmarks.closed_loop import LoopResult
+from benchmarks.serving_load import Client, Swaps, Target, swap_under_load
 from benchmarks.serving_models import FEATURES, run_ms, write_model, write_slow_model
 
 LIGHT, SPLIT, SLOW, SWAPPED = "light", "split", "slow", "swapped"
@@ -66,18 +64,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Swaps:
-    """What became of the requests while the champion was moved again and again."""
-
-    swaps: int
-    requests: int
-    lost: int
-    failures: dict[str, int]
-    versions: dict[str, int]
-    held: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """The whole result; `held` says whether everything wanted was reached."""
 
@@ -89,61 +75,6 @@ class Report:
     comparisons: tuple[Comparison, ...]
     hot_swaps: Swaps
     held: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A server asked for one model."""
-
-    server: fields.Server
-    model: str
-
-
-class Client:
-    """Runs the load client as a process of its own and remembers how busy it was."""
-
-    def __init__(self, body: Path) -> None:
-        self._body = body
-        self.busiest = 0.0
-
-    def run(
-        self, target: Target, connections: int, seconds: float, *, watch_versions: bool = False
-    ) -> LoopResult:
-        """Put load on a target.
-
-        Raises:
-            RuntimeError: the client itself failed.
-        """
-        server = target.server
-        options = {
-            "--port": str(server.port),
-            "--path": server.path(target.model),
-            "--body": str(self._body),
-            "--connections": str(connections),
-            "--seconds": str(seconds),
-            "--cores": fields.cores()[1],
-        }
-        flat = [part for pair in options.items() for part in pair]
-        command = [sys.executable, "-m", "benchmarks.closed_loop", *flat]
-        if watch_versions:
-            command.append("--watch-versions")
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"the load client failed: {done.stderr[-1000:]}")
-        result = LoopResult(**json.loads(done.stdout))
-        self.busiest = max(self.busiest, result.client_cpu_share)
-        return result
-
-    def rate(self, target: Target, connections: int, seconds: float) -> float:
-        """Return the requests per second a target answers with 200.
-
-        Raises:
-            RuntimeError: it answered some with something else.
-        """
-        result = self.run(target, connections, seconds)
-        if result.failures:
-            raise RuntimeError(f"{target.server.name} failed requests: {result.failures}")
-        return result.per_second
 
 
 def race(
@@ -220,51 +151,6 @@ def with_split(client: Client, predictor: fields.Server, extent: Extent) -> Iter
         yield compare("no split", connections, rates["split"], rates["plain"], _SPLIT_WANTED)
 
 
-def swap_under_load(client: Client, predictor: fields.Server, uri: str, count: int) -> Swaps:
-    """Move the champion `count` times under load; each move has to be served before the next."""
-    done = threading.Event()
-    results: list[LoopResult] = []
-
-    def load() -> None:
-        while not done.is_set():
-            results.append(client.run(Target(predictor, SWAPPED), 8, 2.0, watch_versions=True))
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        swapped = _swap(predictor, uri, count)
-    finally:
-        done.set()
-        thread.join()
-    failures: dict[str, int] = {}
-    versions: dict[str, int] = {}
-    for result in results:
-        _add(failures, result.failures)
-        _add(versions, result.versions)
-    lost = sum(failures.values())
-    requests = sum(result.requests for result in results)
-    return Swaps(swapped, requests, lost, failures, versions, lost == 0 and swapped == count)
-
-
-def _add(total: dict[str, int], part: dict[str, int]) -> None:
-    for name, count in part.items():
-        total[name] = total.get(name, 0) + count
-
-
-def _swap(predictor: fields.Server, uri: str, count: int) -> int:
-    url = f"http://127.0.0.1:{predictor.port}/models"
-    with httpx.Client(base_url=uri, timeout=10.0) as registry, httpx.Client(timeout=10.0) as ours:
-        for turn in range(count):
-            version = 2 - turn % 2
-            fields.set_champion(registry, SWAPPED, version)
-            deadline = time.monotonic() + 10.0
-            while ours.get(url).json()["models"][SWAPPED]["arms"][0]["version"] != version:
-                if time.monotonic() > deadline:
-                    return turn
-                time.sleep(0.02)
-    return count
-
-
 def run(folder: Path, extent: Extent) -> Report:
     """Start everything, measure everything, stop everything."""
     light, other, slow = (folder / f"{name}.onnx" for name in ("light", "other", "slow"))
@@ -285,7 +171,7 @@ def run(folder: Path, extent: Extent) -> Report:
         swapping = fields.start_predictor(
             field, "swapping", uri, [SWAPPED], SERVING__POLL_SECONDS=0.1, SERVING__MODELS=SWAPPED
         )
-        swaps = swap_under_load(client, swapping.server, uri, extent.swaps)
+        swaps = swap_under_load(client, Target(swapping.server, SWAPPED), uri, extent.swaps)
     return Report(
         slow_model_ms=slow_ms,
         light_model_ms=run_ms(light),
