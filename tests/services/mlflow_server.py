@@ -14,23 +14,14 @@ from tests.services.processes import LOOPBACK, free_port, started
 
 
 @contextmanager
-def mlflow_server(
-    folder: Path, port: int | None = None, *, artifact_root: str | None = None
-) -> Iterator[str]:
-    """Run a server that keeps everything in `folder`; gives its address.
-
-    With an `artifact_root` of its own, clients write artifacts there and not through the server.
-    """
+def mlflow_server(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a server that keeps everything in `folder`; gives its address."""
     port = port or free_port()
     uri = f"http://{LOOPBACK}:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--host", LOOPBACK, "--port", str(port)]
+    command += ["--host", LOOPBACK, "--port", str(port), "--serve-artifacts"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    if artifact_root is None:
-        destination = str(folder / "artifacts")
-        command += ["--serve-artifacts", "--artifacts-destination", destination]
-    else:
-        command += ["--no-serve-artifacts", "--default-artifact-root", artifact_root]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
     env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
     def ready() -> bool:

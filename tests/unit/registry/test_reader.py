@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from config.clock import SystemClock
 from config.errors import (
@@ -24,7 +25,6 @@ from registry import version_tags as tags_of
 from registry.evaluation import EvaluationData
 from registry.mlflow_models import ModelRegistry
 from registry.reader import RegistryReader
-from tests.services.mlflow_server import mlflow_server
 from tests.services.onnx_models import linear_model, write_model
 
 
@@ -205,17 +205,21 @@ def test_workers_that_start_together_share_one_file(
 
 
 def test_artifacts_beyond_the_server_come_through_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_uri: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    path = write_model(tmp_path / "m.onnx")
+    monkeypatch.chdir(tmp_path)
+    path = write_model(tmp_path / "model.onnx")
+    client = MlflowClient(mlflow_uri)
     # The working directory of whoever asks: the server's is another than ours.
-    with mlflow_server(folder, artifact_root="file:///proc/self/cwd/artifacts") as uri:
-        monkeypatch.chdir(tmp_path)
-        ModelRegistry(uri, SystemClock()).register("digits", path)
-        reader = RegistryReader(uri, tmp_path / "cache", timeout_s=10)
-        assert reader.fetch("digits", 1).path.read_bytes() == path.read_bytes()
-        (tmp_path / "artifacts").rename(tmp_path / "away")
-        with pytest.raises(RegistryUnavailable, match="neither"):
-            RegistryReader(uri, tmp_path / "other", timeout_s=10).fetch("digits", 1)
+    elsewhere = client.create_experiment(model, "file:///proc/self/cwd/artifacts")
+    run = client.create_run(elsewhere)
+    client.log_artifact(run.info.run_id, str(path), "model")
+    client.create_registered_model(model)
+    source = f"{run.info.artifact_uri}/model"
+    client.create_model_version(model, source, run.info.run_id, await_creation_for=0)
+    ModelRegistry(mlflow_uri, SystemClock()).adopt(model, 1)
+    reader = RegistryReader(mlflow_uri, tmp_path / "cache", timeout_s=10)
+    assert reader.fetch(model, 1).path.read_bytes() == path.read_bytes()
+    (tmp_path / "artifacts").rename(tmp_path / "away")
+    with pytest.raises(RegistryUnavailable, match="neither"):
+        RegistryReader(mlflow_uri, tmp_path / "other", timeout_s=10).fetch(model, 1)

@@ -1,0 +1,42 @@
+"""Processes that only read the registry stay small: no heavy library comes along."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"mlflow", "pandas", "scipy", "onnx", "onnxruntime", "sklearn", "matplotlib", "prefect"}
+LIGHT = [
+    "records",
+    "routing",
+    "exposures",
+    "feedback",
+    "knobs",
+    "reader",
+    "catalog",
+    "aliases",
+    "alias_client",
+    "experiments",
+    "lifecycle",
+    "onnx_files",
+    "ledger.events",
+]
+
+
+def _imported(modules: list[str]) -> set[str]:
+    lines = [f"import registry.{name}" for name in modules]
+    code = "\n".join([*lines, "import json, sys", "print(json.dumps(sorted(sys.modules)))"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+def test_reading_the_registry_imports_nothing_heavy() -> None:
+    assert _imported(LIGHT) & HEAVY == set()
+
+
+@pytest.mark.parametrize("module", ["mlflow_runs"])
+def test_the_test_above_would_notice(module: str) -> None:
+    assert "mlflow" in _imported([module])
