@@ -34,6 +34,7 @@ class Service:
         once: it is a step that is done when it has ended well.
         stage: `CLIENTS` are stopped before `SERVERS`.
         deadline_s: longest wait until it answers.
+        grace_s: longest wait until it has stopped by itself.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Service:
     once: bool = False
     stage: int = CLIENTS
     deadline_s: float = 120.0
+    grace_s: float = 5.0
 
 
 def python(*arguments: str) -> tuple[str, ...]:
@@ -76,6 +78,8 @@ def mlflow_server(settings: Settings, port: int) -> Service:
         ),
         answers(f"http://{host}:{port}/health"),
         stage=SERVERS,
+        # Its command line lingers for seconds after its server has ended.
+        grace_s=2.0,
     )
 
 

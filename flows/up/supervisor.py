@@ -20,7 +20,6 @@ _TICK_S = 0.1
 _TAIL_LINES = 12
 _MAX_DEATHS = 3
 _DEATHS_WINDOW_S = 60.0
-_STOP_GRACE_S = 5.0
 # A process that nobody can ask is taken for ready when it has not ended by then.
 _SETTLED_S = 1.0
 
@@ -158,12 +157,13 @@ class Supervisor:
             self._screen.service(server.service.name, ServiceState.STOPPING)
             server.terminate()
         asked_at = self._clock.monotonic()
-        while living and not hurry() and self._clock.monotonic() - asked_at < _STOP_GRACE_S:
+        while living:
+            waited = self._clock.monotonic() - asked_at
+            for server in living:
+                if hurry() or waited > server.service.grace_s:
+                    server.kill()
             living = self._still_living(living, asked_at)
             time.sleep(_TICK_S / 2)
-        for server in living:
-            server.kill()
-        self._still_living(living, asked_at)
 
     def _still_living(self, servers: list[ServerProcess], asked_at: float) -> list[ServerProcess]:
         for server in servers:
