@@ -29,7 +29,7 @@ from flows.up.lock import read_running
 from flows.up.screen import PlainScreen
 from flows.up.session import UpSession
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
