@@ -16,6 +16,7 @@ from registry.feedback import FeedbackStore
 from registry.ledger.events import EventLog
 from registry.lifecycle import LifecycleStore
 from registry.records import (
+    CHALLENGER_ALIAS,
     Experiment,
     ModelFile,
     ModelVersion,
@@ -136,3 +137,19 @@ def move_stage(  # noqa: PLR0913 - these are the fields of a stage
     return lifecycle.put(
         model, version, expected, to, reason, flow_run_id=flow_run_id, run_id=run_id
     )
+
+
+def name_challenger(desk: Desk, model: str, to: int | None, reason: str) -> None:
+    """Let @challenger name a version, or nothing; there already, it changes nothing.
+
+    Raises:
+        ConflictError: somebody else moves it at the same moment.
+        RegistryUnavailable: try again.
+    """
+    # First what a killed controller left open: it may be this very move.
+    desk.moves.recover(model)
+    now = desk.registry.aliases(model).get(CHALLENGER_ALIAS)
+    if now != to:
+        desk.moves.move(
+            model, CHALLENGER_ALIAS, expected=now, to=to, actor="ab_test", reason=reason
+        )

@@ -23,6 +23,7 @@ from registry.records import (
 )
 
 _POLL_S = 0.25
+_ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +98,49 @@ def roll_back(  # noqa: PLR0913 - these are the parts of a way back
         ConflictError: there is no @previous, or @champion is another version than `leaves`.
         UnavailableError: registry or ledger do not answer; a repeat finishes it.
     """
+    back = _way_back(desk, model, leaves)
+    grounds = Grounds(None, f"rolled back from version {leaves}: {reason}")
+    desk.checkpoint("way back noted")
+    try:
+        desk.moves.promote(
+            model, back, expected_champion=leaves, actor=actor, reason=grounds.reason
+        )
+    except ConflictError:
+        _note(desk, model, leaves, back, "given_up")
+        raise
+    desk.checkpoint("moved")
+    move_stage(desk.lifecycle, model, leaves, Stage.STOPPED, f"rolled back: {reason}")
+    _crown(desk, model, back, grounds, flow_run_id)
+    _note(desk, model, leaves, back, "done")
+    return _report(desk, model, back, serving, grounds.reason, former=leaves)
+
+
+def _way_back(desk: Desk, model: str, leaves: int) -> int:
+    """The version to go back to, noted before anything moves: on the way @previous is overwritten.
+
+    Raises:
+        ConflictError: there is none.
+    """
+    notes = desk.events.list(subject=model, kind=_ROLLBACK, limit=10_000)
+    last = notes[-1].body if notes else {}
+    if last.get("state") == "begun" and last.get("leaves") == leaves:
+        return int(str(last["back"]))
     aliases = desk.registry.aliases(model)
     champion, previous = aliases.get(CHAMPION_ALIAS), aliases.get(PREVIOUS_ALIAS)
-    if champion is not None and previous == leaves:
-        back = champion
-    elif champion == leaves and previous is not None:
-        back = previous
-    else:
+    if champion is not None and previous == leaves != champion:
+        return champion  # done already
+    if champion != leaves or previous in {None, leaves}:
         raise ConflictError(
             f"{model} cannot be rolled back from version {leaves}: @champion is {champion} and "
             f"@previous is {previous}; move @champion by hand to the version wanted"
         )
-    grounds = Grounds(leaves, f"rolled back from version {leaves}: {reason}")
-    desk.moves.promote(model, back, expected_champion=leaves, actor=actor, reason=grounds.reason)
-    desk.checkpoint("moved")
-    move_stage(desk.lifecycle, model, leaves, Stage.STOPPED, f"rolled back: {reason}")
-    _crown(desk, model, back, Grounds(None, grounds.reason), flow_run_id)
-    return _report(desk, model, back, serving, grounds.reason, former=leaves)
+    assert previous is not None
+    _note(desk, model, leaves, previous, "begun")
+    return previous
+
+
+def _note(desk: Desk, model: str, leaves: int, back: int, state: str) -> None:
+    desk.events.append(None, _ROLLBACK, model, {"leaves": leaves, "back": back, "state": state})
 
 
 @dataclass(frozen=True, slots=True)

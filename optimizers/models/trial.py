@@ -20,10 +20,9 @@ from dataclasses import dataclass, field
 from benchmarks.trial import CONTINUE, arm_counts, judge_trial
 from config.clock import epoch
 from config.errors import ConflictError, LedgerUnavailable, RegistryUnavailable
-from optimizers.models.desk import Decision, Desk, move_stage
+from optimizers.models.desk import Decision, Desk, move_stage, name_challenger
 from optimizers.models.leases import holding
 from registry.records import (
-    CHALLENGER_ALIAS,
     CHAMPION_ALIAS,
     Experiment,
     ExperimentState,
@@ -172,11 +171,7 @@ class _Controller:
             desk.lifecycle, model, challenger, Stage.TRIAL, reason, flow_run_id=self.lease.holder
         )
         desk.checkpoint("on trial")
-        now = desk.registry.aliases(model).get(CHALLENGER_ALIAS)
-        if now != challenger:
-            desk.moves.move(
-                model, CHALLENGER_ALIAS, expected=now, to=challenger, actor="ab_test", reason=reason
-            )
+        name_challenger(desk, model, challenger, reason)
         desk.checkpoint("challenger named")
         return self._open_split(reason)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from config.errors import ConflictError, UnavailableError
-from optimizers.models.desk import Decision, Desk
+from optimizers.models.desk import Decision, Desk, name_challenger
 from optimizers.models.leases import holding, kept_alive
 from optimizers.models.settling import settle_stage
 from optimizers.models.trial import decide, decision_of
@@ -109,14 +109,8 @@ def _clear_challenger(desk: Desk, experiment: Experiment, decision: Decision) ->
     """Take @challenger away, unless it names another version meanwhile."""
     now = desk.registry.aliases(experiment.model).get(CHALLENGER_ALIAS)
     if now == experiment.challenger:
-        desk.moves.move(
-            experiment.model,
-            CHALLENGER_ALIAS,
-            expected=now,
-            to=None,
-            actor="ab_test",
-            reason=f"trial {experiment.id} is over: {decision.reason}",
-        )
+        reason = f"trial {experiment.id} is over: {decision.reason}"
+        name_challenger(desk, experiment.model, None, reason)
 
 
 def _known(desk: Desk, test_id: str) -> Experiment:

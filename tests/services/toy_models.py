@@ -1,0 +1,47 @@
+"""Small real classifiers as ONNX files: right as often as wanted, with data to prove it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from registry.evaluation import EvaluationData
+
+FEATURES, CLASSES, ROWS = 4, 3, 400
+
+
+def evaluation(seed: int = 3) -> EvaluationData:
+    """Rows and the labels that the noiseless model gives them."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(ROWS, FEATURES)).astype(np.float32)
+    return EvaluationData(rows, (rows @ _weights()).argmax(axis=1).astype(np.int64))
+
+
+def classifier(path: Path, noise: float) -> Path:
+    """Write a linear classifier whose weights are off by `noise`; 0 is always right."""
+    off = np.random.default_rng(1).normal(size=(FEATURES, CLASSES)).astype(np.float32)
+    weights = numpy_helper.from_array(_weights() + np.float32(noise) * off, "w")
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["scores"]),
+            helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
+        ],
+        "toy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, FEATURES])],
+        [helper.make_tensor_value_info("label", TensorProto.INT64, [None])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, path)
+    return path
+
+
+def _weights() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    weights: np.ndarray[tuple[int, int], np.dtype[np.float32]] = (
+        np.random.default_rng(0).normal(size=(FEATURES, CLASSES)).astype(np.float32)
+    )
+    return weights
