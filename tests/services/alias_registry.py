@@ -5,7 +5,9 @@ It can stop working in the ways a server does, and tells what was written to it.
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 
 from config.errors import RegistryUnavailable, UnknownModel, UnknownVersion
 
@@ -64,3 +66,35 @@ class MemoryAliases:
             raise RegistryUnavailable("the registry is away")
         if model not in self._aliases:
             raise UnknownModel(f"there is no model {model}")
+
+
+class FileAliases:
+    """The aliases of models in a file, for tests whose processes die."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.touch()
+
+    def writes(self, model: str) -> list[tuple[str, int | None]]:
+        """Every write that took effect on a model, in order."""
+        lines = map(json.loads, self._path.read_text().splitlines())
+        return [(alias, version) for written, alias, version in lines if written == model]
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """The aliases as they are now."""
+        latest = dict(self.writes(model))
+        return {alias: version for alias, version in latest.items() if version is not None}
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Let an alias name a version."""
+        self._append(model, alias, version)
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take an alias away."""
+        self._append(model, alias, None)
+
+    def _append(self, model: str, alias: str, version: int | None) -> None:
+        # One write call of a short line at the end of a file is atomic.
+        line = json.dumps([model, alias, version]) + "\n"
+        with self._path.open("ab", buffering=0) as stream:
+            stream.write(line.encode())

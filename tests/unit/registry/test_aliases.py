@@ -206,6 +206,15 @@ def test_a_busy_lock_is_not_waited_for_endlessly(mover: AliasMover, ledger: Engi
         mover.move(MODEL, "champion", expected=1, to=2, actor="t", reason="r", deadline_s=0.1)
 
 
+def test_recovery_leaves_a_mover_that_is_alive_alone(
+    mover: AliasMover, registry: MemoryAliases, history: AliasHistory, ledger: Engine
+) -> None:
+    history.intend(Intended(MODEL, "champion", 1, 2, "a live mover", "won"))
+    with exclusive(ledger, f"aliases of {MODEL}", 1.0), pytest.raises(DeadlineExceeded):
+        mover.recover(deadline_s=0.1)
+    assert registry.writes == []
+
+
 def test_no_time_left_changes_nothing(
     ledger: Engine, clock: ManualClock, registry: MemoryAliases, history: AliasHistory
 ) -> None:

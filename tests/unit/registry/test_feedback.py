@@ -105,13 +105,13 @@ def test_pruning_forgets_items_but_not_the_sums_of_experiments(ledger: Engine) -
 
 def _send(url: str, backwards: bool) -> None:
     store = FeedbackStore(open_ledger(url))
-    numbers = range(600)
-    for start in range(0, 600, 50):
-        chunk = [_item(n) for n in numbers[start : start + 50]]
+    for start in range(0, 6000, 500):
+        chunk = [_item(n) for n in range(start, start + 500)]
         store.record(chunk[::-1] if backwards else chunk)
 
 
 def test_the_same_items_from_several_processes_count_once(ledger: Engine, ledger_url: str) -> None:
+    # In opposite orders: writers that lock rows as they come would wait for each other for ever.
     context = multiprocessing.get_context("fork")
     senders = [context.Process(target=_send, args=(ledger_url, n % 2 == 1)) for n in range(4)]
     for sender in senders:
@@ -119,7 +119,7 @@ def test_the_same_items_from_several_processes_count_once(ledger: Engine, ledger
     for sender in senders:
         sender.join(60)
     assert [sender.exitcode for sender in senders] == [0] * 4
-    assert FeedbackStore(ledger).totals("exp-1", "accuracy")[Variant.CHAMPION].count == 600
+    assert FeedbackStore(ledger).totals("exp-1", "accuracy")[Variant.CHAMPION].count == 6000
 
 
 def _shadow(
