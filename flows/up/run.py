@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from flows.up.sweep import home_mark, new_up_id, sweep
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
 _LOOP_S = 0.1
 _PORT_ATTEMPTS = 3
 
@@ -54,7 +55,8 @@ def run_up(options: UpOptions, screen: Screen, clock: Clock) -> int:
     """Start everything, stay until asked to stop, and leave nothing behind.
 
     Returns:
-        the exit code: 0 after an orderly stop, 1 if a server or the story failed.
+        the exit code: 0 after an orderly stop, 1 if a server or the story failed, 130 if a story
+        that was to be told to its end was interrupted.
 
     Raises:
         ConflictError: another run holds the home, or a port that was set is taken.
@@ -68,33 +70,36 @@ def run_up(options: UpOptions, screen: Screen, clock: Clock) -> int:
             screen.line(f"ended {leftovers} processes that an earlier run had left behind")
         if options.demo:
             empty(home)
-        return _attempt(options, screen, clock, signals)
+        ending = _attempt(options, screen, clock, signals)
+        for line in ending.reason.splitlines():
+            screen.line(line)
+        return ending.code
 
 
-def _attempt(options: UpOptions, screen: Screen, clock: Clock, signals: StopSignals) -> int:
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    code: int
+    reason: str = ""
+
+
+def _attempt(options: UpOptions, screen: Screen, clock: Clock, signals: StopSignals) -> _Ending:
     for attempt in range(1, _PORT_ATTEMPTS + 1):
         try:
             return _run_once(options, screen, clock, signals)
         except PortLost as error:
             if attempt == _PORT_ATTEMPTS or _ports_are_set(options.settings):
-                return _report(screen, str(error))
+                return _Ending(EXIT_FAILED, str(error))
             screen.line("a port was taken by another program; starting again on other ports")
         except ServiceFailed as error:
-            return _report(screen, str(error))
-    return EXIT_FAILED
-
-
-def _report(screen: Screen, reason: str) -> int:
-    for line in reason.splitlines():
-        screen.line(line)
-    return EXIT_FAILED
+            return _Ending(EXIT_FAILED, str(error))
+    return _Ending(EXIT_FAILED)
 
 
 def _ports_are_set(settings: Settings) -> bool:
     return bool(settings.ports.prefect or settings.ports.mlflow or settings.serving.port)
 
 
-def _run_once(options: UpOptions, screen: Screen, clock: Clock, signals: StopSignals) -> int:
+def _run_once(options: UpOptions, screen: Screen, clock: Clock, signals: StopSignals) -> _Ending:
     settings = options.settings
     home = settings.home_dir
     up_id = new_up_id(home.root)
@@ -114,7 +119,7 @@ def _run_once(options: UpOptions, screen: Screen, clock: Clock, signals: StopSig
         _show_external(settings, screen)
         try:
             if not supervisor.start(services_of(settings, ports, urls, up_id), signals.requested):
-                return EXIT_OK
+                return _interrupted(options)
             write_running(home, Running(os.getpid(), up_id, urls))
             screen.links(_links(urls))
             session = UpSession(resolved(settings, urls), urls, environment)
@@ -130,32 +135,48 @@ def _stay(
     supervisor: Supervisor,
     screen: Screen,
     signals: StopSignals,
-) -> int:
-    story = StoryThread(session, screen) if options.demo else None
-    if story is not None:
-        story.start()
-    else:
+) -> _Ending:
+    if not options.demo:
         screen.line("all servers answer; Ctrl-C stops them")
-    told = False
+        _watch(supervisor, signals.requested)
+        return _Ending(EXIT_OK)
+    story = StoryThread(session, screen)
+    story.start()
     try:
-        while not signals.requested():
-            supervisor.watch()
-            if story is not None and story.result is not None and not told:
-                told = True
-                if not story.result.ok or options.exit_after:
-                    break
-                screen.line("the story is told; Ctrl-C stops the servers")
-            time.sleep(_LOOP_S)
+        _watch(supervisor, lambda: signals.requested() or story.result is not None)
+        result = story.result
+        if result is None:
+            return _interrupted(options)
+        if not result.ok:
+            reason = f"the story did not come out as told: {result.reason}"
+            return _Ending(EXIT_FAILED, reason)
+        if not options.exit_after:
+            for line in _after_the_story(options.settings.home_dir):
+                screen.line(line)
+            _watch(supervisor, signals.requested)
+        return _Ending(EXIT_OK)
     finally:
-        if story is not None:
-            story.stop()
-    return _outcome(story, screen)
+        story.stop()
 
 
-def _outcome(story: StoryThread | None, screen: Screen) -> int:
-    if story is None or story.result is None or story.result.ok:
-        return EXIT_OK
-    return _report(screen, f"the story did not come out as told: {story.result.reason}")
+def _watch(supervisor: Supervisor, ended: Callable[[], bool]) -> None:
+    while not ended():
+        supervisor.watch()
+        time.sleep(_LOOP_S)
+
+
+def _interrupted(options: UpOptions) -> _Ending:
+    if options.exit_after:
+        return _Ending(EXIT_INTERRUPTED, "interrupted before the story's end")
+    return _Ending(EXIT_OK)
+
+
+def _after_the_story(home: Home) -> tuple[str, ...]:
+    return (
+        "the story is told; everything stays up until Ctrl-C. In another terminal:",
+        f"export PRIME_SPARK_HOME={home.root}",
+        "prime-spark versions digits; prime-spark experiments; prime-spark history digits",
+    )
 
 
 def _links(urls: Urls) -> dict[str, str]:
