@@ -31,6 +31,7 @@ LEVELS = 17
 _SIDE = 8
 _OPSET = 17
 _FEW = 60
+_FEWER = 550
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,10 @@ def _nearest_neighbour(digits: Digits) -> ModelProto:
     return _exported(KNeighborsClassifier(1).fit(moved.images, moved.labels))
 
 
+def _fewer_examples(digits: Digits) -> ModelProto:
+    return _network(digits.first(_FEWER))
+
+
 def _with_lookup_table(digits: Digits) -> ModelProto:
     """Correct the contrast with a table of the levels seen in training, then a network.
 
@@ -215,7 +220,7 @@ RECIPES = (
     Recipe("few-examples", "logistic regression on 60 images", _few_examples),
     Recipe("many-examples", "neural network on 3,500 images", _many_examples),
     Recipe("nearest-neighbour", "nearest neighbour of 6,300 images", _nearest_neighbour),
-    Recipe("fewer-examples", "neural network on 700 images", _network),
+    Recipe("fewer-examples", "neural network on 550 images", _fewer_examples),
     Recipe(
         "contrast-table",
         "neural network behind a contrast table for the levels 0 to 16",

@@ -49,7 +49,7 @@ def test_second_is_clearly_better_than_the_first(models: list[TrainedModel]) -> 
 
 
 def test_fourth_is_a_little_worse_than_the_second(models: list[TrainedModel]) -> None:
-    assert 0.005 < models[BETTER].accuracy - models[WORSE].accuracy < 0.03
+    assert 0.01 < models[BETTER].accuracy - models[WORSE].accuracy < 0.035
 
 
 def test_live_images_rank_the_models_as_the_evaluation_does(
