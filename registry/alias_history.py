@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, update
 
 from config.clock import Clock, epoch, from_epoch
 from registry.ledger.database import insert_into, lock, reading, writing
@@ -47,11 +47,15 @@ class AliasHistory:
         self._events = EventLog(engine, clock)
 
     def list(self, model: str, limit: int = 1000) -> list[AliasMove]:
-        """The newest `limit` moves of a model's aliases, oldest first."""
+        """The newest `limit` moves of a model's aliases in the order they came about.
+
+        Each move that is done begins where the one before it of the same alias ended. Intents
+        whose outcome is not known come last.
+        """
         query = (
             select(alias_moves)
             .where(alias_moves.c.model == model)
-            .order_by(alias_moves.c.id.desc())
+            .order_by(alias_moves.c.place.is_(None).desc(), alias_moves.c.place.desc())
             .limit(limit)
         )
         with reading(self._engine) as connection:
@@ -135,20 +139,15 @@ class AliasHistory:
     ) -> None:
         outside = Intended(scene.model, alias, before, after, OUTSIDE_ACTOR, reason)
         row = _row(outside, MoveState.DONE, scene.now) | {"outside": True}
-        move = _insert(scene.connection, row | {"settled_at": scene.now})
+        place = _next_place(scene.connection, scene.model)
+        move = _insert(scene.connection, row | {"settled_at": scene.now, "place": place})
         _set_state(scene.connection, move)
         self._append(scene.connection, move)
 
     def _settle(
         self, connection: Connection, move: AliasMove, state: MoveState, note: str, now: float
     ) -> None:
-        reason = f"{move.reason}; {note}" if note else move.reason
-        done = connection.execute(
-            update(alias_moves)
-            .where(alias_moves.c.id == move.id, alias_moves.c.state == MoveState.INTENT.value)
-            .values(state=state.value, settled_at=now, reason=reason)
-        )
-        if done.rowcount == 0:
+        if _by_id(connection, move.id).state is not MoveState.INTENT:
             return
         if state is MoveState.DONE:
             scene = _Scene(connection, move.model, now)
@@ -158,6 +157,13 @@ class AliasHistory:
                     scene, move.alias, known, move.before, "found when the alias was moved"
                 )
             _set_state(connection, move)
+        values = {
+            "state": state.value,
+            "settled_at": now,
+            "place": _next_place(connection, move.model),
+            "reason": f"{move.reason}; {note}" if note else move.reason,
+        }
+        connection.execute(update(alias_moves).where(alias_moves.c.id == move.id).values(**values))
         self._append(connection, _by_id(connection, move.id))
 
     def _append(self, connection: Connection, move: AliasMove) -> None:
@@ -220,6 +226,11 @@ def _insert(connection: Connection, row: dict[str, Any]) -> AliasMove:
     key = connection.execute(insert(alias_moves), row).inserted_primary_key
     assert key is not None
     return _by_id(connection, key[0])
+
+
+def _next_place(connection: Connection, model: str) -> int:
+    query = select(func.max(alias_moves.c.place)).where(alias_moves.c.model == model)
+    return (connection.scalar(query) or 0) + 1
 
 
 def _by_id(connection: Connection, id: int) -> AliasMove:  # noqa: A002

@@ -218,6 +218,8 @@ alias_moves = Table(
     Column("at", _TIME, nullable=False),
     Column("state", String, nullable=False),
     Column("settled_at", _TIME),
+    # The place in the model's story, given when the outcome is known; an id is given before.
+    Column("place", Integer),
     Column("outside", Boolean, nullable=False),
     Index("alias_moves_by_alias", "model", "alias", "id"),
     Index("alias_moves_by_state", "state"),
