@@ -6,7 +6,8 @@ the decision it had come to. Of two controllers only the one with the newest lea
 done.
 
 Time under test is counted on the monotonic clock and carried on from look to look; the time during
-which no controller was running does not count, and a stepped wall clock changes nothing.
+which no controller was running does not count. A stepped wall clock neither ends nor prolongs a
+test, but serving keeps its counts by the minute, so nothing is promoted on counts from such a test.
 
 What it does not promise: that the split is closed (`trial_end` carries decisions out), or that a
 challenger that won is promoted (`promotion` does that, once the end of the test is in the ledger).
@@ -14,8 +15,10 @@ challenger that won is promoted (`promotion` does that, once the end of the test
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from benchmarks.trial import CONTINUE, arm_counts, judge_trial
 from config.clock import epoch
@@ -37,6 +40,8 @@ from registry.trial_config import ABTestConfig
 DECIDED = "trial_decided"
 
 _MAX_SLICE_S = 5.0
+# Clocks are slewed by less, and a busy machine delays a look by less.
+_STEP_S = 30.0
 _NOT_READY = {
     None: "it has not been benchmarked",
     Stage.FOUND: "it has not been benchmarked",
@@ -147,10 +152,18 @@ class _Controller:
     lease: TrialLease
     looks: list[Look] = field(init=False)
     began: float = field(init=False)
+    offset: float = field(init=False)
+    step: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.looks = self.desk.experiments.looks(self.lease.id)
         self.began = self.desk.clock.monotonic()
+        self.offset = self._offset()
+        self.step = _set_back(self.looks)
+
+    def _offset(self) -> float:
+        """Wall time less monotonic time: it changes when, and as much as, the clock is stepped."""
+        return epoch(self.desk.clock.now()) - self.desk.clock.monotonic()
 
     @property
     def elapsed(self) -> float:
@@ -185,7 +198,7 @@ class _Controller:
             return Decision(TrialVerdict(last.verdict), last.reason)
         moved = self._champion_moved()
         if moved is None and last is not None and last.verdict == TrialVerdict.PROMOTE:
-            return Decision(TrialVerdict.PROMOTE, last.reason)
+            return self._win(last)
         return moved
 
     def _open_split(self, reason: str) -> Decision | None:
@@ -246,6 +259,7 @@ class _Controller:
             invalid, trouble = self._split_taken(), str(error)
         if invalid is not None:
             return invalid
+        self.step = self.step or self._stepped()
         look = self._next_look()
         if trouble and look.verdict == TrialVerdict.PROMOTE:
             return self._postponed(trouble)
@@ -255,7 +269,19 @@ class _Controller:
         self.desk.checkpoint("looked")
         if look.verdict == CONTINUE:
             return None
+        if look.verdict == TrialVerdict.PROMOTE:
+            return self._win(look)
         return Decision(TrialVerdict(look.verdict), look.reason)
+
+    def _win(self, look: Look) -> Decision:
+        """The decision on a won test: no promotion if its counts may be wrong."""
+        if not self.step:
+            return Decision(TrialVerdict.PROMOTE, look.reason)
+        return Decision(
+            TrialVerdict.INCONCLUSIVE,
+            f"the wall clock was stepped by {self.step:+.0f} s during the test, so that counts "
+            "kept by the minute may be wrong; nothing is promoted on them, start a new test",
+        )
 
     def _next_look(self) -> Look:
         desk, config = self.desk, self.config
@@ -266,6 +292,11 @@ class _Controller:
         )
         at = epoch(desk.clock.now())
         return judge_trial(config, counts, self.looks, at=at, elapsed_s=self.elapsed)
+
+    def _stepped(self) -> float:
+        """Seconds by which the wall clock was stepped since this controller began, or 0."""
+        moved = self._offset() - self.offset
+        return moved if abs(moved) > _STEP_S else 0.0
 
     def _postponed(self, trouble: str) -> Decision | None:
         """A win that cannot be trusted yet: the champion may have been moved meanwhile."""
@@ -298,3 +329,16 @@ def _split_changed(by: str, reason: str) -> Decision:
     return Decision(
         TrialVerdict.INVALIDATED, f"the split was changed during the test by {by}: {reason}"
     )
+
+
+def _set_back(looks: Sequence[Look]) -> float:
+    """Seconds by which the clock was set back between two looks, also of earlier controllers.
+
+    Setting it forward cannot be told from a time without a controller, and mixes up no counts.
+    """
+    gaps = [
+        (after.at - before.at) - (after.elapsed_s - before.elapsed_s)
+        for before, after in pairwise(looks)
+    ]
+    worst = min(gaps, default=0.0)
+    return worst if worst < -_STEP_S else 0.0

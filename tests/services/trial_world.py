@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from config.clock import ManualClock
-from optimizers.models.desk import Decision, Desk
+from optimizers.models.desk import Decision, Desk, PublishTrial
 from optimizers.models.trial_report import decision_record
 from registry.aliases import AliasMover
 from registry.experiments import ExperimentStore, LifecycleStore
@@ -62,6 +62,7 @@ class TrialWorld:
 
     Attributes:
         rate: requests per second.
+        publisher: publishes runs; without one, records are kept as files.
         later: what happens once so many seconds have been waited, at the next wait.
     """
 
@@ -73,6 +74,7 @@ class TrialWorld:
     checkpoint: Callable[[str], None] = lambda _step: None
     later: dict[float, Callable[[], object]] = field(default_factory=dict)
     start_s: float = 0.0
+    publisher: PublishTrial | None = None
     clock: ManualClock = field(init=False)
     engine: Engine = field(init=False)
     registry: SmallRegistry = field(init=False)
@@ -131,7 +133,7 @@ class TrialWorld:
             events=EventLog(engine, clock),
             registry=self.registry,
             moves=AliasMover(engine, clock, self.registry, checkpoint=self.checkpoint),
-            publish_trial=self._publish,
+            publish_trial=self.publisher or self._publish,
             clock=clock,
             wait=self.wait,
             lease_s=30.0,

@@ -128,14 +128,34 @@ def test_a_split_changed_by_somebody_else_invalidates_the_test(world_of: MakeWor
     assert "I want it closed" in end.decision.reason
 
 
-def test_a_wall_clock_that_jumps_changes_nothing(world_of: MakeWorld) -> None:
+@pytest.mark.parametrize("seconds", [86_400, -86_400])
+def test_nothing_is_promoted_when_the_wall_clock_was_stepped(
+    world_of: MakeWorld, seconds: float
+) -> None:
     world = world_of(behaviours=BETTER)
-    world.later[20] = lambda: world.clock.step_wall(86_400)
-    world.later[40] = lambda: world.clock.step_wall(-2 * 86_400)
+    world.later[20] = lambda: world.clock.step_wall(seconds)
     end = run(world)
-    looks = world.desk.experiments.looks("toy-test")
-    assert end.decision.verdict is TrialVerdict.PROMOTE
-    assert looks[-1].elapsed_s == pytest.approx(world.waited, abs=1)
+    assert end.decision.verdict is TrialVerdict.INCONCLUSIVE
+    assert f"stepped by {seconds:+.0f} s" in end.decision.reason
+    assert_nothing_is_left(world)
+
+
+def test_a_stepped_clock_neither_shortens_nor_prolongs_a_test(world_of: MakeWorld) -> None:
+    world = world_of(behaviours=ALIKE, rate=0.2)
+    world.later[30] = lambda: world.clock.step_wall(86_400)
+    world.later[100] = lambda: world.clock.step_wall(-2 * 86_400)
+    run(world, trial_config(look_seconds=40))
+    assert world.waited == pytest.approx(600, abs=1)
+
+
+def test_a_clock_set_back_is_found_by_the_next_controller_too(world_of: MakeWorld) -> None:
+    first = world_of(behaviours=BETTER, rate=1)
+    first.later[15] = lambda: first.clock.step_wall(-3600)
+    first.later[35] = _killed
+    with pytest.raises(_Killed):
+        run(first)
+    second = world_of(behaviours=BETTER, worker="other", start_s=300)
+    assert run(second, holder="run-2").decision.verdict is TrialVerdict.INCONCLUSIVE
 
 
 def test_a_win_is_held_back_while_the_registry_is_away_and_counts_when_it_is_back(
