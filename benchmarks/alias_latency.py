@@ -4,7 +4,8 @@
 
 The alias is moved back and forth through MLflow's REST API while other clients keep the predictor
 busy. Settings are the defaults: each worker polls once a second. A move follows as soon as the
-last one is served, which is just after a poll, so each waits about a whole period: the worst case. Wanted: p99 at most 5 seconds, no failed request.
+last one is served, which is just after a poll, so each waits about a whole period: the worst case.
+Wanted: p99 at most 5 seconds, no failed request.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ def run(folder: Path, moves: int) -> Swaps:
     files = [folder / "one.onnx", folder / "two.onnx"]
     for seed, path in enumerate(files):
         write_model(path, 0, seed)
-    body = folder / "body.json"
-    body.write_text(json.dumps({"inputs": [[0.0] * FEATURES]}))
+    client = Client(json.dumps({"inputs": [[0.0] * FEATURES]}))
     with fields.open_field(folder) as field:
         uri = fields.start_registry(field)
         fields.register(uri, MODEL, files)
         predictor = fields.start_predictor(field, "predictor", uri, [MODEL])
-        return swap_under_load(Client(body), Target(predictor.server, MODEL), uri, moves)
+        target = Target(predictor.server, MODEL)
+        return swap_under_load(client, target, uri, moves)
 
 
 def main() -> int:

@@ -1,16 +1,18 @@
-"""A lean closed-loop HTTP/1.1 client: how many requests a server answers with N connections.
+"""A lean closed-loop HTTP/1.1 client: how many requests servers answer with N connections each.
 
 Each connection sends its next request when the answer to the last one is complete. That measures
 capacity, and hides waiting (coordinated omission), so latencies under load are measured by
-`benchmarks.load` and not here. It runs as a process of its own, on cores of its own, and does so
-little for a request that the server is the bottleneck:
+`benchmarks.load` and not here. Several servers take turns in slices of a fraction of a second, on
+connections that stay open: what else the machine does meets all of them alike. The client runs as
+a process of its own, on cores of its own, and does little enough for a request that the server is
+the bottleneck. It reads its orders as JSON from standard input:
 
-    python -m benchmarks.closed_loop --port 3000 --path /predict/digits --body body.json
+    {"targets": {"ours": {"port": 3000, "path": "/predict/digits"}}, "body": "{…}",
+     "connections": 16, "rounds": 20, "slice_s": 0.2, "cores": "1", "watch_versions": false}
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -18,55 +20,98 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import uvloop
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _VERSION = b'"version":'
+_PATIENCE_S = 30.0
+
+
+@dataclass(slots=True)
+class TargetResult:
+    """What one server did; `failures` counts other statuses than 200 and lost connections.
+
+    `rates` has the answers per second of each round.
+    """
+
+    rates: list[float] = field(default_factory=list)
+    requests: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class LoopResult:
-    """What a run saw; `failures` counts statuses other than 200 and broken connections."""
+    """All servers' results, and how busy the client was: near 1 it would be the bottleneck."""
 
-    requests: int = 0
-    seconds: float = 0.0
-    failures: dict[str, int] = field(default_factory=dict)
-    versions: dict[str, int] = field(default_factory=dict)
-    client_cpu_share: float = 0.0
+    targets: dict[str, TargetResult]
+    client_cpu_share: float
 
-    @property
-    def per_second(self) -> float:
-        """Answered requests per second."""
-        return self.requests / self.seconds if self.seconds > 0 else 0.0
+    @classmethod
+    def from_json(cls, text: str) -> LoopResult:
+        """Read what the client printed."""
+        raw: dict[str, Any] = json.loads(text)
+        targets = {name: TargetResult(**one) for name, one in raw["targets"].items()}
+        return cls(targets, raw["client_cpu_share"])
 
 
-class _Tally:
-    def __init__(self, watch_versions: bool) -> None:
+class _Server:
+    """One target: its connections, and what they have seen."""
+
+    def __init__(self, request: bytes, watch_versions: bool) -> None:
+        self.request = request
         self.watch_versions = watch_versions
         self.requests = 0
         self.failures: Counter[str] = Counter()
         self.versions: Counter[str] = Counter()
-        self.stopping = False
+        self.running = False
+        self.busy = 0
+        self.idle = asyncio.Event()
+        self.connections: list[_Connection] = []
+
+    async def open(self, port: int, connections: int) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(connections):
+            made = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port)
+            self.connections.append(made[1])
+
+    async def take_turn(self, seconds: float) -> float:
+        """Return the answers per second of one slice, the requests under way at its end included.
+
+        Raises:
+            RuntimeError: the server went silent.
+        """
+        before, began = self.requests, time.perf_counter()
+        self.running = True
+        self.idle.clear()
+        for connection in self.connections:
+            connection.ask()
+        await asyncio.sleep(seconds)
+        self.running = False
+        async with asyncio.timeout(_PATIENCE_S):
+            await self.idle.wait()
+        return (self.requests - before) / (time.perf_counter() - began)
 
 
 class _Connection(asyncio.Protocol):
     """One keep-alive connection; answers without a length are not understood, nor needed."""
 
-    def __init__(self, request: bytes, tally: _Tally) -> None:
-        self._request = request
-        self._tally = tally
+    def __init__(self, server: _Server) -> None:
+        self._server = server
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
-        self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not of asyncio's class, but have its methods.
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self._request)
+
+    def ask(self) -> None:
+        assert self._transport is not None
+        self._server.busy += 1
+        self._transport.write(self._server.request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
@@ -81,90 +126,80 @@ class _Connection(asyncio.Protocol):
             return
         self._answered(head, self._buffer[end + len(_HEAD_END) :])
         self._buffer = b""
-        assert self._transport is not None
-        if self._tally.stopping:
-            self._transport.close()
-        else:
-            self._transport.write(self._request)
+        self._done()
+
+    def _done(self) -> None:
+        server = self._server
+        server.busy -= 1
+        if server.running:
+            self.ask()
+        elif server.busy == 0:
+            server.idle.set()
 
     def _answered(self, head: bytes, body: bytes) -> None:
-        tally = self._tally
+        server = self._server
         status = head[9:12]
         if status == b"200":
-            tally.requests += 1
+            server.requests += 1
         else:
-            tally.failures[status.decode("latin-1")] += 1
-        if tally.watch_versions:
+            server.failures[status.decode("latin-1")] += 1
+        if server.watch_versions:
             place = body.find(_VERSION) + len(_VERSION)
-            tally.versions[body[place : place + 12].split(b",")[0].decode("latin-1")] += 1
+            server.versions[body[place : place + 12].split(b",")[0].decode("latin-1")] += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        if not self._tally.stopping:
-            self._tally.failures["connection lost"] += 1
-        if not self.closed.done():
-            self.closed.set_result(None)
+        self._server.failures["connection lost"] += 1
+        self._server.running = False
+        self._server.idle.set()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
 
-def http_request(path: str, body: bytes, content_type: str = "application/json") -> bytes:
-    """Return the bytes of one POST request."""
+def http_request(path: str, body: bytes) -> bytes:
+    """Return the bytes of one POST request with a JSON body."""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-async def closed_loop(
-    port: int, request: bytes, connections: int, seconds: float, *, watch_versions: bool = False
-) -> LoopResult:
-    """Send the same request over `connections` connections for about `seconds`."""
-    loop = asyncio.get_running_loop()
-    tally = _Tally(watch_versions)
+async def closed_loop(orders: dict[str, Any]) -> LoopResult:
+    """Carry out the orders (see the module's text)."""
+    body = str(orders["body"]).encode()
+    servers: dict[str, _Server] = {}
+    for name, target in orders["targets"].items():
+        server = _Server(http_request(target["path"], body), bool(orders["watch_versions"]))
+        await server.open(int(target["port"]), int(orders["connections"]))
+        servers[name] = server
+    names = list(servers)
+    rates: dict[str, list[float]] = {name: [] for name in names}
     began, cpu = time.perf_counter(), time.process_time()
-    made = [
-        await loop.create_connection(lambda: _Connection(request, tally), "127.0.0.1", port)
-        for _ in range(connections)
-    ]
-    await asyncio.sleep(seconds)
-    tally.stopping = True
-    ended = time.perf_counter()
-    done = tally.requests
-    busy = time.process_time() - cpu
-    await asyncio.wait([protocol.closed for _, protocol in made], timeout=15.0)
-    return LoopResult(
-        requests=done,
-        seconds=ended - began,
-        failures=dict(tally.failures),
-        versions=dict(tally.versions),
-        client_cpu_share=busy / (ended - began),
-    )
+    for turn in range(int(orders["rounds"])):
+        for place in range(len(names)):
+            name = names[(turn + place) % len(names)]
+            rates[name].append(await servers[name].take_turn(float(orders["slice_s"])))
+    share = (time.process_time() - cpu) / (time.perf_counter() - began)
+    results = {name: _result(server, rates[name]) for name, server in servers.items()}
+    for server in servers.values():
+        for connection in server.connections:
+            connection.close()
+    return LoopResult(results, share)
+
+
+def _result(server: _Server, rates: list[float]) -> TargetResult:
+    return TargetResult(rates, server.requests, dict(server.failures), dict(server.versions))
 
 
 def main() -> None:
-    """Run one load and print its result as JSON."""
-    parser = argparse.ArgumentParser(description="closed-loop load on one URL")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--path", required=True)
-    parser.add_argument("--body", type=Path, required=True)
-    parser.add_argument("--connections", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--cores", default="")
-    parser.add_argument("--watch-versions", action="store_true")
-    options = parser.parse_args()
-    if options.cores:
-        os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
-    request = http_request(options.path, options.body.read_bytes())
-    result = uvloop.run(
-        closed_loop(
-            options.port,
-            request,
-            options.connections,
-            options.seconds,
-            watch_versions=options.watch_versions,
-        )
-    )
-    json.dump(asdict(result), sys.stdout)
+    """Carry out the orders of standard input and print the result as JSON."""
+    orders = json.load(sys.stdin)
+    if orders["cores"]:
+        os.sched_setaffinity(0, {int(core) for core in orders["cores"].split(",")})
+    json.dump(asdict(uvloop.run(closed_loop(orders))), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
 
 Compared, with the same model and the same bytes as payload: the predictor, plain Starlette with
 ONNX Runtime under uvicorn, a BentoML service with a typed API and default settings, and
-`mlflow models serve`; each with one worker. They take turns in short rounds within one run, in an
-order that rotates, and every ratio is the median over the rounds of the ratio within a round: what
-else the machine does at the time meets all of them alike. The command ends with 1 when a wanted
-ratio is missed.
+`mlflow models serve`; each with one worker. They take turns in slices of a fraction of a second
+within one run, in an order that rotates, and every ratio is the median over the rounds of the ratio
+within a round: what else the machine does at the time meets all of them alike. The command ends
+with 1 when a wanted ratio is missed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks import serving_field as fields
-from benchmarks.serving_load import Client, Swaps, Target, swap_under_load
+from benchmarks.serving_load import Client, Swaps, Target, Turns, swap_under_load
 from benchmarks.serving_models import FEATURES, run_ms, write_model, write_slow_model
 
 LIGHT, SPLIT, SLOW, SWAPPED = "light", "split", "slow", "swapped"
@@ -34,15 +34,25 @@ LIGHT, SPLIT, SLOW, SWAPPED = "light", "split", "slow", "swapped"
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How long the benchmark takes."""
+    """How long the benchmark takes: rounds of slices, finer rounds for the split, and swaps."""
 
     rounds: int
-    seconds: float
+    slice_s: float
+    fine_rounds: int
+    fine_slice_s: float
     swaps: int
 
+    def turns(self, connections: int) -> Turns:
+        """Return the turns of a comparison with rivals."""
+        return Turns(connections, self.rounds, self.slice_s)
 
-FULL = Extent(rounds=15, seconds=1.0, swaps=100)
-QUICK = Extent(rounds=5, seconds=0.5, swaps=20)
+    def fine_turns(self, connections: int) -> Turns:
+        """Return the turns of a comparison whose difference is small."""
+        return Turns(connections, self.fine_rounds, self.fine_slice_s)
+
+
+FULL = Extent(rounds=60, slice_s=0.2, fine_rounds=600, fine_slice_s=0.02, swaps=100)
+QUICK = Extent(rounds=20, slice_s=0.15, fine_rounds=200, fine_slice_s=0.02, swaps=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +80,11 @@ class Report:
     slow_model_ms: float
     light_model_ms: float
     rounds: int
-    seconds_per_round: float
+    seconds_per_slice: float
     client_cpu_share: float
     comparisons: tuple[Comparison, ...]
     hot_swaps: Swaps
     held: bool
-
-
-def race(
-    client: Client, targets: dict[str, Target], connections: int, extent: Extent
-) -> dict[str, list[float]]:
-    """Let the targets take turns; return each one's requests per second by round."""
-    rates: dict[str, list[float]] = {name: [] for name in targets}
-    names = list(targets)
-    for name in names:  # one round that does not count: caches, pages and clocks warm up
-        client.rate(targets[name], connections, min(0.5, extent.seconds))
-    for turn in range(extent.rounds):
-        for place in range(len(names)):
-            name = names[(turn + place) % len(names)]
-            rates[name].append(client.rate(targets[name], connections, extent.seconds))
-    return rates
 
 
 def compare(
@@ -126,7 +121,7 @@ def against_rivals(
     names = ("predictor", "starlette", "bentoml", "mlflow")
     targets = {name: Target(servers[name], LIGHT) for name in names}
     for connections in (1, 16):
-        rates = race(client, targets, connections, extent)
+        rates = client.rates(targets, extent.turns(connections))
         for rival in ("starlette", "bentoml", "mlflow"):
             wanted = _RIVALS.get((rival, connections), _FAR_BEHIND.get(rival, 0.0))
             yield compare(rival, connections, rates["predictor"], rates[rival], wanted)
@@ -135,7 +130,8 @@ def against_rivals(
 def on_slow_model(client: Client, servers: dict[str, fields.Server], extent: Extent) -> Comparison:
     """Compare with Starlette on the model of a millisecond, where micro-batching has to win."""
     names = ("predictor", "starlette")
-    rates = race(client, {name: Target(servers[name], SLOW) for name in names}, 16, extent)
+    targets = {name: Target(servers[name], SLOW) for name in names}
+    rates = client.rates(targets, extent.turns(16))
     return compare(
         "starlette, 1 ms model", 16, rates["predictor"], rates["starlette"], _SLOW_WANTED
     )
@@ -144,10 +140,8 @@ def on_slow_model(client: Client, servers: dict[str, fields.Server], extent: Ext
 def with_split(client: Client, predictor: fields.Server, extent: Extent) -> Iterator[Comparison]:
     """Compare a 90/10 split with no split, of the same model on the same process."""
     targets = {"split": Target(predictor, SPLIT), "plain": Target(predictor, LIGHT)}
-    # A small difference takes many short turns.
-    finer = Extent(extent.rounds * 2, extent.seconds / 2, 0)
     for connections in (1, 16):
-        rates = race(client, targets, connections, finer)
+        rates = client.rates(targets, extent.fine_turns(connections))
         yield compare("no split", connections, rates["split"], rates["plain"], _SPLIT_WANTED)
 
 
@@ -157,9 +151,7 @@ def run(folder: Path, extent: Extent) -> Report:
     write_model(light, 0, seed=1)
     write_model(other, 0, seed=2)
     slow_ms = write_slow_model(slow, 1.0, seed=3)
-    body = folder / "body.json"
-    body.write_text(json.dumps({"inputs": [[round(i / FEATURES, 4) for i in range(FEATURES)]]}))
-    client = Client(body)
+    client = Client(json.dumps({"inputs": [[round(i / FEATURES, 4) for i in range(FEATURES)]]}))
     with fields.open_field(folder) as field:
         uri = fields.start_registry(field)
         fields.register(uri, LIGHT, [light])
@@ -176,7 +168,7 @@ def run(folder: Path, extent: Extent) -> Report:
         slow_model_ms=slow_ms,
         light_model_ms=run_ms(light),
         rounds=extent.rounds,
-        seconds_per_round=extent.seconds,
+        seconds_per_slice=extent.slice_s,
         client_cpu_share=client.busiest,
         comparisons=comparisons,
         hot_swaps=swaps,

@@ -9,17 +9,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import httpx
 
 from benchmarks import serving_field as fields
-from benchmarks.closed_loop import LoopResult
+from benchmarks.closed_loop import LoopResult, TargetResult
 from benchmarks.serving_models import FEATURES
 
-_LOAD_S = 2.0
-_CONNECTIONS = 8
 _GIVE_UP_S = 15.0
 _LOOK_S = 0.01
 
@@ -32,51 +29,65 @@ class Target:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How the targets of a load take turns: so many rounds, each with a slice for each of them."""
+
+    connections: int
+    rounds: int
+    slice_s: float
+
+
 class Client:
     """Runs the load client as a process of its own and remembers how busy it was."""
 
-    def __init__(self, body: Path) -> None:
+    def __init__(self, body: str) -> None:
         self._body = body
         self.busiest = 0.0
 
     def run(
-        self, target: Target, connections: int, seconds: float, *, watch_versions: bool = False
-    ) -> LoopResult:
-        """Put load on a target.
+        self, targets: dict[str, Target], turns: Turns, *, watch_versions: bool = False
+    ) -> dict[str, TargetResult]:
+        """Put load on the targets, in turns.
 
         Raises:
             RuntimeError: the client itself failed.
         """
-        server = target.server
-        options = {
-            "--port": str(server.port),
-            "--path": server.path(target.model),
-            "--body": str(self._body),
-            "--connections": str(connections),
-            "--seconds": str(seconds),
-            "--cores": fields.cores()[1],
+        places = {
+            name: {"port": one.server.port, "path": one.server.path(one.model)}
+            for name, one in targets.items()
         }
-        flat = [part for pair in options.items() for part in pair]
-        command = [sys.executable, "-m", "benchmarks.closed_loop", *flat]
-        if watch_versions:
-            command.append("--watch-versions")
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        orders = {
+            **asdict(turns),
+            "targets": places,
+            "body": self._body,
+            "cores": fields.cores()[1],
+            "watch_versions": watch_versions,
+        }
+        command = [sys.executable, "-m", "benchmarks.closed_loop"]
+        done = subprocess.run(
+            command, input=json.dumps(orders), capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise RuntimeError(f"the load client failed: {done.stderr[-1000:]}")
-        result = LoopResult(**json.loads(done.stdout))
+        result = LoopResult.from_json(done.stdout)
         self.busiest = max(self.busiest, result.client_cpu_share)
-        return result
+        return result.targets
 
-    def rate(self, target: Target, connections: int, seconds: float) -> float:
-        """Return the requests per second a target answers with 200.
+    def rates(self, targets: dict[str, Target], turns: Turns) -> dict[str, list[float]]:
+        """Return the answers per second of each target by round.
 
         Raises:
-            RuntimeError: it answered some with something else.
+            RuntimeError: a target answered with something else than 200.
         """
-        result = self.run(target, connections, seconds)
-        if result.failures:
-            raise RuntimeError(f"{target.server.name} failed requests: {result.failures}")
-        return result.per_second
+        results = self.run(targets, turns)
+        for name, result in results.items():
+            if result.failures:
+                raise RuntimeError(f"{name} failed requests: {result.failures}")
+        return {name: result.rates for name, result in results.items()}
+
+
+_SWAP_LOAD = Turns(connections=8, rounds=4, slice_s=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +111,12 @@ class Swaps:
 def swap_under_load(client: Client, target: Target, uri: str, count: int) -> Swaps:
     """Move the champion `count` times under load; each move has to be served before the next."""
     done = threading.Event()
-    results: list[LoopResult] = []
+    results: list[TargetResult] = []
 
     def load() -> None:
         while not done.is_set():
-            results.append(client.run(target, _CONNECTIONS, _LOAD_S, watch_versions=True))
+            loaded = client.run({"ours": target}, _SWAP_LOAD, watch_versions=True)
+            results.append(loaded["ours"])
 
     thread = threading.Thread(target=load)
     thread.start()

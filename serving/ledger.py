@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from registry.aliases import AliasHistory
 from sqlalchemy import Engine
 
 from config.clock import Clock
+from registry.aliases import AliasHistory
 from registry.exposures import ExposureStore
 from registry.feedback import FeedbackStore
 from registry.knobs import KnobStore

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 import orjson
-from registry.onnx_files import open_session
 
 from config.settings import ServingSettings
+from registry.onnx_files import open_session
 from registry.records import ModelFile, ModelSchema, TensorSpec
 from serving.batcher import Batcher, CostModel, Outputs, guarded
 from serving.cache import PredictionCache, cache_key
@@ -125,22 +125,14 @@ class LoadedModel:
         """
         return guarded(self._run, feeds)
 
-    async def outputs(self, feeds: Feeds, rows: int) -> Outputs:
-        """Return the model's outputs, from the cache where it holds them.
+    async def through_cache(self, feeds: Feeds, rows: int) -> Outputs:
+        """Return the outputs the cache holds, or the model's, which it then holds.
 
         Raises:
             ModelRunFailed: the model failed on this input.
             Refusal: 503, too many requests wait.
             DeadlineExceeded: no outputs within the time limit.
         """
-        if not self.cache.enabled:
-            batcher = self.batcher
-            if batcher.at_once(rows):
-                return batcher.run_now(feeds, rows)
-            return await batcher.submit(feeds, rows)
-        return await self._through_cache(feeds, rows)
-
-    async def _through_cache(self, feeds: Feeds, rows: int) -> Outputs:
         key = cache_key(feeds)
         found = self.cache.get(key)
         if found is not None:

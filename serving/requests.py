@@ -18,18 +18,22 @@ async def read_body(receive: Receive, scope: Scope, limit: int) -> bytes:
     Raises:
         Refusal: 413, the body is longer than `limit` bytes; 400, the client went away.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
-            raise too_large(limit)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
+        _check_length(scope, limit)
         body = await _rest(receive, body, limit)
     elif message["type"] == "http.disconnect":
         raise Refusal(400, "the client went away before its request was complete")
     if len(body) > limit:
         raise too_large(limit)
     return body
+
+
+def _check_length(scope: Scope, limit: int) -> None:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
+            raise too_large(limit)
 
 
 async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
@@ -92,13 +96,11 @@ def only(scope: Scope, method: str) -> None:
 
 def content_type(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
     """Return media type and sticky key; JSON where no type is named."""
-    kind, key = JSON, b""
-    for name, value in headers:
-        if name == b"content-type":
-            kind = value if value == kind else value.split(b";")[0].strip().lower()
-        elif name == KEY_HEADER:
-            key = value[:KEY_LENGTH]
-    return kind, key
+    named = dict(headers)
+    kind = named.get(b"content-type", JSON)
+    if kind != JSON:
+        kind = kind.split(b";")[0].strip().lower()
+    return kind, named.get(KEY_HEADER, b"")[:KEY_LENGTH]
 
 
 def tensor_headers(headers: list[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:

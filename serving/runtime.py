@@ -13,6 +13,7 @@ import gc
 import logging
 import random
 import secrets
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -103,6 +104,8 @@ class Runtime:
             ),
             asyncio.create_task(self._post_metrics(serving.flush_seconds)),
         ]
+        # What overflows is refused by its value; the warning would only fill the log.
+        warnings.filterwarnings("ignore", "overflow encountered in cast", RuntimeWarning)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)

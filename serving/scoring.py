@@ -68,7 +68,13 @@ class Scorer:
         loaded = arm.loaded
         failed = True
         try:
-            outputs = await loaded.outputs(feeds, rows)
+            if loaded.cache.enabled:
+                outputs = await loaded.through_cache(feeds, rows)
+            elif loaded.batcher.at_once(rows):
+                outputs = loaded.batcher.run_now(feeds, rows)
+            else:
+                outputs = await loaded.batcher.submit(feeds, rows)
+            predictions = loaded.predictions_of(outputs)
             failed = False
         except ModelRunFailed as failure:
             # Who is told of an error has to know whose it was; an answer would name the version.
@@ -77,7 +83,6 @@ class Scorer:
         finally:
             latency_ms = (perf_counter() - began) * 1000.0
             arm.tally.add(latency_ms, failed=failed)
-        predictions = loaded.predictions_of(outputs)
         at = time()
         if plan.shadow is not None:
             self._shadow.offer(plan.shadow, Copy(feeds, rows, nonce, at, predictions, latency_ms))

@@ -24,6 +24,7 @@ SHAPE_HEADER = b"x-prime-spark-shape"
 
 _STRINGS = frozenset({"object", "str", "string"})
 _ACCEPTS = {"f": "fiu", "i": "iu", "u": "iu", "b": "b", "O": "U"}
+_TOO_LARGE = "a number is too large for"
 _MAX_AXES = 32
 _MAX_SHAPE_TEXT = 400
 
@@ -115,12 +116,12 @@ class InputReader:
         return ", ".join(repr(name) for name in self._by_name)
 
     def _rows(self, feeds: Feeds) -> int:
-        if not self._batchable:
+        if not self._batchable or not feeds:
             return 1
-        rows = {len(array) for array in feeds.values()}
-        if len(rows) > 1:
-            raise Refusal(422, f"all inputs must have the same number of rows, not {sorted(rows)}")
-        count = rows.pop()
+        counts = [len(array) for array in feeds.values()]
+        count = counts[0]
+        if len(counts) > 1 and counts.count(count) < len(counts):
+            raise Refusal(422, f"all inputs must have the same number of rows, not {counts}")
         if count == 0:
             raise Refusal(422, "inputs must have at least one row")
         if count > self._max_rows:
@@ -158,10 +159,12 @@ def _converted(wanted: _Input, array: Tensor) -> Tensor:
         raise Refusal(422, f"{wanted.wanted}, not {_kind_name(array)}")
     dtype = wanted.dtype
     if dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
+        try:
             converted: Tensor = array.astype(dtype)
+        except RuntimeWarning:  # an overflow, where warnings are errors
+            raise Refusal(422, f"{wanted.wanted}; {_TOO_LARGE} {dtype.name}") from None
         if not np.isfinite(converted).all():
-            raise Refusal(422, f"{wanted.wanted}; a number is too large for {dtype.name}")
+            raise Refusal(422, f"{wanted.wanted}; {_TOO_LARGE} {dtype.name}")
         return _fitting(wanted, converted)
     if dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype.name)
