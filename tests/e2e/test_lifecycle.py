@@ -238,4 +238,4 @@ def test_prefect_shows_a_form_with_explanations(world: World) -> None:
     form = schema["definitions"]["ABTest"]["properties"]
     assert form["min_improvement"]["title"] == "Minimum improvement"
     assert "0.1 is 10 %" in form["min_improvement"]["description"]
-    assert all("title" in field for field in form.values())
+    assert all("title" in field or "$ref" in field for field in form.values())
