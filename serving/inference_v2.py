@@ -176,7 +176,7 @@ def _input(raw: object) -> tuple[str, Tensor]:
         raise Refusal(422, "an input is an object with name, shape, datatype and data")
     name: str = raw["name"]
     shape, datatype, data = raw.get("shape"), raw.get("datatype"), raw.get("data")
-    if datatype not in _DATATYPES:
+    if not isinstance(datatype, str) or datatype not in _DATATYPES:
         known = ", ".join(_DATATYPES)
         raise Refusal(422, f"input {name[:60]!r}: datatype must be one of {known}")
     if not isinstance(shape, list) or not all(_is_axis(axis) for axis in shape):

@@ -207,6 +207,13 @@ def test_its_own_description_holds(predictor: RunningPredictor, tmp_path: Path) 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
+def test_a_datatype_that_is_no_text_is_refused(client: httpx.Client) -> None:
+    tensor = {"name": "X", "shape": [1, FEATURES], "datatype": ["FP32"], "data": [0] * FEATURES}
+    answer = client.post(f"/v2/models/{MODEL}/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 422
+    assert "datatype must be one of" in answer.json()["error"]
+
+
 def test_ids_of_other_homes_do_not_count(client: httpx.Client) -> None:
     forged = client.post("/feedback", json={"request_id": uuid4().hex * 3, "label": 1})
     assert forged.status_code == 422

@@ -78,7 +78,7 @@ class World:
         return [(arm["variant"], arm["version"]) for arm in plan["arms"]] if plan else []
 
     def await_arms(self, model: str, *arms: tuple[str, int]) -> None:
-        wait_until(lambda: self.arms(model) == list(arms), 20, f"{model} to be served by {arms}")
+        wait_until(lambda: self.arms(model) == list(arms), 40, f"{model} to be served by {arms}")
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_a_split_is_the_same_in_all_workers_and_ends_when_a_person_moves_the_ali
             [(m.before, m.after) for m in history.list(model) if m.alias == "champion"][-1:]
             == [(1, 2)]
         ),
-        10,
+        40,
         "the outside move in the alias history",
     )
     assert all(move.outside for move in history.list(model))
@@ -198,7 +198,7 @@ def test_exposures_and_feedback_reach_the_ledger_once(world: World, model: str) 
         totals = store.totals(f"exp-{model}")
         return {str(variant): total.count for variant, total in totals.items()}
 
-    wait_until(lambda: sum(counted().values()) == 60, 10, "60 exposures")
+    wait_until(lambda: sum(counted().values()) == 60, 40, "60 exposures")
     assert counted() == dict(said)
     accuracy = FeedbackStore(world.ledger).totals(f"exp-{model}", "accuracy")
     assert accuracy[Variant.CHALLENGER].total == said["challenger"]
@@ -216,7 +216,7 @@ def test_an_arm_that_fails_is_counted_for_its_errors(world: World, model: str) -
     assert bad.status_code == 500
     assert bad.json()["error"].startswith("the model failed on this input")
     store = ExposureStore(world.ledger)
-    wait_until(lambda: store.version_totals(model, 1, 0.0).count == 2, 10, "two exposures")
+    wait_until(lambda: store.version_totals(model, 1, 0.0).count == 2, 40, "two exposures")
     assert store.version_totals(model, 1, 0.0).errors == 1
 
 
@@ -230,7 +230,7 @@ def test_a_shadow_scores_copies_and_answers_nobody(world: World, model: str) -> 
         assert {answer["variant"] for answer in answers} == {"champion"}
         labels = [{"request_id": answer["request_id"], "label": 1} for answer in answers]
         client.post("/feedback", json={"items": labels})
-    wait_until(lambda: feedback.paired(f"exp-{model}", "accuracy").n == 5, 10, "five paired scores")
+    wait_until(lambda: feedback.paired(f"exp-{model}", "accuracy").n == 5, 40, "five paired scores")
     paired = feedback.paired(f"exp-{model}", "accuracy")
     assert (paired.compared, paired.agreed, paired.diff_sum) == (5, 0, 5.0)
 
@@ -247,7 +247,7 @@ def test_a_challenger_with_other_inputs_gets_no_traffic(world: World, model: str
                 "other" in client.get("/models").json()["problems"].get(model, "other")
                 or "it takes Y" in client.get("/models").json()["problems"][model]
             ),
-            10,
+            40,
             "the reason",
         )
     assert world.arms(model) == [("champion", 1)]
@@ -263,7 +263,7 @@ def test_a_champion_that_is_refused_leaves_the_last_good_one(
     with world.predictor.client() as client:
         wait_until(
             lambda: "no pinned digest" in client.get("/models").json()["problems"].get(model, ""),
-            10,
+            40,
             "the reason",
         )
         assert label(client.post(f"/predict/{model}", json={"inputs": ROW})) == 2
@@ -315,7 +315,7 @@ def test_knobs_are_turned_while_it_runs(world: World, model: str) -> None:
     world.publish(model, 0)
     world.await_arms(model, ("champion", 1))
     KnobStore(world.ledger, CLOCK).write(
-        f"serving/{model}", "cache_entries", None, 10, "test", "a test"
+        f"serving/{model}", "cache_entries", None, 40, "test", "a test"
     )
 
     def capacity() -> object:
@@ -323,7 +323,7 @@ def test_knobs_are_turned_while_it_runs(world: World, model: str) -> None:
             arm = client.get("/models").json()["models"][model]["arms"][0]
         return arm["knobs"]["cache_entries"]
 
-    wait_until(lambda: capacity() == 10, 10, "the knob")
+    wait_until(lambda: capacity() == 10, 40, "the knob")
     with world.predictor.client() as client:
         labels = {label(client.post(f"/predict/{model}", json={"inputs": ROW})) for _ in range(5)}
         hits = f'cache_hits_total{{worker="[^"]+",model="{model}",version="1"}} 4'
@@ -336,7 +336,7 @@ def test_metrics_show_all_workers_on_any_of_them(world: World) -> None:
         with world.predictor.client() as client:
             return len(set(re.findall(r'worker="([^"]+)"', client.get("/metrics").text)))
 
-    wait_until(lambda: workers() == 2, 10, "both workers")
+    wait_until(lambda: workers() == 2, 40, "both workers")
 
 
 def test_it_serves_on_without_the_registry_and_restarts_without_it(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_it_serves_on_without_the_registry_and_restarts_without_it(tmp_path: Pat
         world = World(registry, predictor, home, ledger)
         world.await_arms("digits", ("champion", 1), ("challenger", 2))
         with predictor.client() as client:
-            wait_until(lambda: "registry" in client.get("/models").json()["stale"], 10, "the news")
+            wait_until(lambda: "registry" in client.get("/models").json()["stale"], 40, "the news")
             assert label(client.post("/predict/digits", json={"inputs": ROW, "key": "a"})) in (0, 1)
         # The ledger still answers: a trial can be stopped while the registry is away.
         world.route("digits", RouteMode.NONE)
@@ -399,4 +399,4 @@ def test_workers_end_when_their_supervisor_is_killed(mlflow_uri: str, tmp_path: 
                 return True
             return False
 
-        wait_until(gone, 15, "the port to be free")
+        wait_until(gone, 40, "the port to be free")
