@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 
 from config.clock import Clock, epoch
-from config.errors import ConflictError, StaleToken, UnknownVersion
+from config.errors import ConflictError, InputError, StaleToken
 from registry.experiment_rows import (
     experiment_from_row,
     experiment_to_row,
@@ -97,7 +97,7 @@ class ExperimentStore:
 
         Raises:
             ConflictError: another holder's lease is alive, or the experiment is finished.
-            UnknownVersion: no such experiment.
+            InputError: no such experiment.
         """
         now = self._clock.now()
         with writing(self._engine) as connection:
@@ -244,7 +244,7 @@ def _locked(connection: Connection, id: str) -> RowMapping:  # noqa: A002
     query = select(experiments).where(experiments.c.id == id).with_for_update()
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
-        raise UnknownVersion(f"there is no experiment {id}; list them to see which there are")
+        raise InputError(f"there is no experiment {id}; list them to see which there are")
     return row
 
 

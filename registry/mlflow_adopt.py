@@ -123,7 +123,7 @@ def _weights_beside(path: Path, files: _Files) -> bool:
 
 
 def _named_weights(path: Path) -> set[str]:
-    import onnx  # noqa: PLC0415 - 30 MB for a case that is rare
+    import onnx  # noqa: PLC0415 - for a case that is rare
 
     try:
         graph = onnx.load(str(path), load_external_data=False).graph
@@ -135,7 +135,7 @@ def _named_weights(path: Path) -> set[str]:
 
 def _joined(path: Path) -> Path:
     """The same model with its weights inside; onnx takes them from the model's folder only."""
-    import onnx  # noqa: PLC0415 - 30 MB for a case that is rare
+    import onnx  # noqa: PLC0415 - for a case that is rare
 
     joined = path.with_name("joined.onnx")
     try:

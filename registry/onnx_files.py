@@ -69,7 +69,7 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     Raises:
         ModelRefused: onnxruntime does not take it.
     """
-    import onnxruntime  # noqa: PLC0415 - 20 MB that readers of the registry do not need
+    import onnxruntime  # noqa: PLC0415 - most readers of the registry load no model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

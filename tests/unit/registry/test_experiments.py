@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from config.clock import ManualClock
-from config.errors import ConflictError, StaleToken, UnknownVersion
+from config.errors import ConflictError, InputError, StaleToken
 from registry.experiments import ExperimentStore, LifecycleStore
 from registry.ledger.events import EventLog
 from registry.records import (
@@ -202,7 +202,7 @@ def test_links_are_added(store: ExperimentStore, clock: ManualClock) -> None:
 
 
 def test_an_unknown_experiment_is_told(store: ExperimentStore) -> None:
-    with pytest.raises(UnknownVersion, match="no experiment t9"):
+    with pytest.raises(InputError, match="no experiment t9"):
         store.claim("t9", "me", 1)
 
 

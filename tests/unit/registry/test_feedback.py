@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, text
 
 from config.errors import InputError
 from registry.feedback import FeedbackStore
-from registry.ledger.database import open_ledger
+from registry.ledger.database import open_ledger, writing
+from registry.ledger.schema import feedback
 from registry.records import (
     FeedbackCounts,
     FeedbackItem,
@@ -20,6 +22,7 @@ from registry.records import (
     ShadowScore,
     Variant,
 )
+from tests.services.processes import wait_until
 
 AT = 1_750_003_230.0  # half a minute past
 
@@ -105,13 +108,12 @@ def test_pruning_forgets_items_but_not_the_sums_of_experiments(ledger: Engine) -
 
 def _send(url: str, backwards: bool) -> None:
     store = FeedbackStore(open_ledger(url))
-    for start in range(0, 6000, 500):
-        chunk = [_item(n) for n in range(start, start + 500)]
+    for start in range(0, 1000, 100):
+        chunk = [_item(n) for n in range(start, start + 100)]
         store.record(chunk[::-1] if backwards else chunk)
 
 
 def test_the_same_items_from_several_processes_count_once(ledger: Engine, ledger_url: str) -> None:
-    # In opposite orders: writers that lock rows as they come would wait for each other for ever.
     context = multiprocessing.get_context("fork")
     senders = [context.Process(target=_send, args=(ledger_url, n % 2 == 1)) for n in range(4)]
     for sender in senders:
@@ -119,7 +121,32 @@ def test_the_same_items_from_several_processes_count_once(ledger: Engine, ledger
     for sender in senders:
         sender.join(60)
     assert [sender.exitcode for sender in senders] == [0] * 4
-    assert FeedbackStore(ledger).totals("exp-1", "accuracy")[Variant.CHAMPION].count == 6000
+    assert FeedbackStore(ledger).totals("exp-1", "accuracy")[Variant.CHAMPION].count == 1000
+
+
+def _is_waiting(ledger: Engine) -> bool:
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ledger.connect() as connection:
+        return bool(connection.scalar(query))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_writers_of_the_same_items_never_wait_for_each_other_in_a_circle(
+    postgres_url: str, order: tuple[int, int]
+) -> None:
+    ledger = open_ledger(postgres_url)
+    store = FeedbackStore(ledger)
+    rows = [asdict(_item(n)) | {"variant": "champion"} for n in (0, 1)]
+    with ThreadPoolExecutor(1) as pool:
+        with writing(ledger) as connection:
+            connection.execute(insert(feedback), rows[0])
+            # Had it taken item 1 before it waits for item 0, the next statement would wait for
+            # it in turn.
+            other = pool.submit(store.record, [_item(n) for n in order])
+            wait_until(lambda: _is_waiting(ledger), 30, "the other writer waits")
+            connection.execute(insert(feedback), rows[1])
+        assert other.result(30) == FeedbackCounts(0, 2)
+    ledger.dispose()
 
 
 def _shadow(
