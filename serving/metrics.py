@@ -152,7 +152,7 @@ def _of_totals(samples: Samples, state: ServingState) -> None:
     totals = state.totals
     for model in state.problems:
         samples.add("problem", 1, {"model": model})
-    for source in ("registry", "ledger"):
+    for source in ("registry", "ledger", "alias history"):
         samples.add("source_stale", int(source in state.stale), {"source": source})
     samples.add("plan_changes_total", totals.swaps)
     for status, count in sorted(totals.refused.items()):

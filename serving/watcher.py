@@ -168,7 +168,8 @@ class Watcher:
         def tell() -> bool:
             return self._ledger.stores().history.observe(model, seen, self._worker)
 
-        if self._asked("ledger", tell):
+        # A source of its own: trouble with the history must not keep routes from being read.
+        if self._asked("alias history", tell):
             self._observed[model] = found
 
     def _read_ledger(self) -> None:

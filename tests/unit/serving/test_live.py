@@ -315,16 +315,15 @@ def test_knobs_are_turned_while_it_runs(world: World, model: str) -> None:
     world.publish(model, 0)
     world.await_arms(model, ("champion", 1))
     KnobStore(world.ledger, CLOCK).write(
-        f"serving/{model}", "cache_entries", None, 40, "test", "a test"
+        f"serving/{model}", "cache_entries", None, 10.0, "test", "a test"
     )
+    with world.predictor.client() as client:  # one connection, so one worker
 
-    def capacity() -> object:
-        with world.predictor.client() as client:
-            arm = client.get("/models").json()["models"][model]["arms"][0]
-        return arm["knobs"]["cache_entries"]
+        def capacity() -> object:
+            plan = client.get("/models").json()["models"].get(model)
+            return plan and plan["arms"][0]["knobs"]["cache_entries"]
 
-    wait_until(lambda: capacity() == 10, 40, "the knob")
-    with world.predictor.client() as client:
+        wait_until(lambda: capacity() == 10, 40, "the knob")
         labels = {label(client.post(f"/predict/{model}", json={"inputs": ROW})) for _ in range(5)}
         hits = f'cache_hits_total{{worker="[^"]+",model="{model}",version="1"}} 4'
         assert labels == {0}
