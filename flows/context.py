@@ -144,6 +144,15 @@ class Context:
 
         return PrefectRest(self.prefect_api_url, self.clock)
 
+    def close(self) -> None:
+        """Close what was opened; the context is of no use afterwards."""
+        opened = vars(self)
+        for name in ("reader", "prefect"):
+            if name in opened:
+                opened[name].close()
+        if "engine" in opened:
+            self.engine.dispose()
+
     def preload_publishing(self) -> None:
         """Import what publishing a test needs while there is nothing else to do."""
         module = "optimizers.models.trial_report"

@@ -121,7 +121,9 @@ class PrefectRest:
                 started = StartState.STARTED if created else StartState.KNOWN
                 return Start(started, str(run["id"]), _message(state))
             since = (now - datetime.fromisoformat(str(state["timestamp"]))).total_seconds()
-            if 0 <= since < _FIRST_PAUSE_S * 2**attempt:
+            pause = _FIRST_PAUSE_S * 2**attempt
+            # A little before the failure: the two machines' clocks differ.
+            if -pause <= since < pause:
                 return Start(StartState.WAITING, str(run["id"]), _message(state))
         return Start(StartState.GIVEN_UP, str(run["id"]), _message(state))
 

@@ -135,7 +135,9 @@ def world(
     deploy(settings)
     log = tmp_path / "worker.out"
     with worker(prefect_api, POOL, log, variables):
-        yield World(Context(settings), prefect_api, tmp_path)
+        context = Context(settings)
+        yield World(context, prefect_api, tmp_path)
+        context.close()
 
 
 def test_the_life_of_three_versions(world: World) -> None:

@@ -128,10 +128,11 @@ def test_mlflow_away_during_the_test(tmp_path: Path, prefect_api: PrefectServer)
     folder.mkdir()
     with ExitStack() as away:
         uri = away.enter_context(mlflow_server(folder, port))
-        scene = Scene(tmp_path, uri, prefect_api, duration_s=12)
+        scene = Scene(tmp_path, uri, prefect_api, duration_s=15)
         with scene.running_test() as process:
             scene.wait_for_looks()
             away.close()
+            scene.let_traffic_in()
             scene.wait_for("the split is closed", scene.split_is_closed)
             assert scene.stage() is Stage.TRIAL, "not ended before it is on record"
             with mlflow_server(folder, port):
@@ -153,15 +154,16 @@ def test_prefect_away_during_the_test(tmp_path: Path, mlflow_uri: str) -> None:
         with scene.running_test() as process:
             scene.wait_for_looks()
             away.close()
+            scene.let_traffic_in()
             scene.wait_for("the test is over", lambda: scene.trial().verdict is not None)
             scene.wait_for("the stage says so", lambda: scene.stage() is Stage.WON)
             process.wait(120)
-    trial = scene.trial()
-    assert trial.verdict is TrialVerdict.PROMOTE, "its data are complete"
-    assert scene.split_is_closed()
-    assert scene.context.reader.aliases("prefect-away") == {"champion": 1}, "nothing is promoted"
-    tags = tags_of(mlflow_uri, str(trial.run_id))
-    assert tags["reason"] == trial.reason
+            trial = scene.trial()
+            assert trial.verdict is TrialVerdict.PROMOTE, "its data are complete"
+            assert scene.split_is_closed()
+            aliases = scene.context.reader.aliases("prefect-away")
+            assert aliases == {"champion": 1}, "nothing is promoted"
+    assert tags_of(mlflow_uri, str(trial.run_id))["reason"] == trial.reason
     assert "left to watch_models" in (tmp_path / "flow.out").read_text()
 
 
@@ -179,6 +181,7 @@ class Scene:
     ) -> None:
         self.folder = folder
         self.model = model
+        self.let_traffic_in: Callable[[], None] = lambda: None
         self.environment = {
             **prefect.environment,
             "PRIME_SPARK_HOME": str(folder / "home"),
@@ -204,7 +207,7 @@ class Scene:
 
     @contextmanager
     def running_test(self) -> Iterator[subprocess.Popen[bytes]]:
-        """The flow at work, and traffic, until the block ends."""
+        """The flow at work until the block ends; traffic comes when it is let in."""
         test = json.dumps({"model": self.model, "model_b": 2, "test_id": f"{self.model}-test"})
         code = (
             "import sys; from flows.ab_test import ab_test; from flows.forms import ABTest; "
@@ -212,7 +215,8 @@ class Scene:
         )
         stop = threading.Event()
         traffic = ScriptedTraffic(self.context.engine, self.model, 1, WINS)
-        thread = threading.Thread(target=traffic.run, args=(stop,), kwargs={"per_second": 25})
+        thread = threading.Thread(target=traffic.run, args=(stop,), kwargs={"per_second": 80})
+        self.let_traffic_in = thread.start
         with (self.folder / "flow.out").open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-c", code],
@@ -221,14 +225,15 @@ class Scene:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        thread.start()
         try:
             yield process
         finally:
             process.kill()
             process.wait()
             stop.set()
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
+            self.context.close()
 
     def trial(self) -> Experiment:
         found = self.desk.experiments.get(f"{self.model}-test")
