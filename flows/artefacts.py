@@ -12,6 +12,7 @@ from prefect.states import Completed
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
+
     from registry.mlflow_runs import RunRef
 
 Row = dict[str, str | float | int | None]

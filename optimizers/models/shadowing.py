@@ -49,7 +49,8 @@ def run_shadow(desk: Desk, config: ABTestConfig, holder: str) -> ShadowReport:
     model = config.model
     if desk.registry.aliases(model).get(CHAMPION_ALIAS) != config.model_a:
         raise ConflictError(f"@champion of {model} is not version {config.model_a} any more")
-    desk.registry.fetch(model, config.model_b)
+    if desk.registry.version(model, config.model_b).retired:
+        raise ConflictError(f"version {config.model_b} of {model} is retired; register it again")
     experiment = desk.experiments.create(
         Experiment(
             id=config.test_id,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +41,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 MODEL = "lifecycle-toy"
 POOL = "lifecycle"
 PATIENCE_S = 120.0
+ROOT = Path(__file__).resolve().parents[2]
 
 T = TypeVar("T")
 
@@ -157,6 +160,22 @@ def test_the_life_of_three_versions(world: World) -> None:
     with world.traffic(second, alike):
         cancel_its_trial(world, third)
     assert world.registry.aliases(MODEL) == {"champion": second, "previous": first}
+
+
+def test_what_training_makes_enters_the_same_life(world: World) -> None:
+    before = world.register(0.15)
+    code = (
+        "from flows.retrain import retrain; "
+        f"retrain({MODEL!r}, 'a test', 'tests.services.toy_models:retrain')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = before + 1
+    assert world.context.reader.version(MODEL, made).evaluation_digest is not None
+    assert world.desk.events.list(subject=MODEL, kind="retrain_started")
+    assert "benchmark follows" in done.stdout + done.stderr
 
 
 def kill_its_controller(world: World, version: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from optimizers.models.retraining import Trained
 from registry.evaluation import EvaluationData
 
 FEATURES, CLASSES, ROWS = 4, 3, 400
@@ -45,3 +46,8 @@ def _weights() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         np.random.default_rng(0).normal(size=(FEATURES, CLASSES)).astype(np.float32)
     )
     return weights
+
+
+def retrain(_model: str, folder: Path, reason: str) -> Trained:
+    """Training code as a user would write it."""
+    return Trained(classifier(folder / "new.onnx", 0.0), evaluation(), {}, reason)
