@@ -18,12 +18,13 @@ _SECRET_NAME = re.compile(
     r"|authori[sz]ation|cookie|(^|[-_])pwd$|(^|[-_])auth$",
     re.IGNORECASE,
 )
+# No pattern begins with an open repetition: a text is searched in time linear in its length.
 _URL_USERINFO = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.\-]*://)[^/\s?#@'\"]*(?:@[^/\s?#@'\"]*)*@", re.I
+    r"(?P<scheme>[a-z][a-z0-9+.\-]{0,30}://)[^/\s?#@'\"]*(?:@[^/\s?#@'\"]*)*@", re.I
 )
 _AUTH_VALUE = re.compile(r"\b(?P<kind>bearer|basic)\s+[A-Za-z0-9._~+/=\-]{4,}", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
-    r"(?P<name>[\"']?[A-Za-z0-9_.\-]*(?:pass(?:word|wd|phrase)?|secret|token|api[-_]?key"
+    r"(?P<name>(?:pass(?:word|wd|phrase)?|secret|token|api[-_]?key"
     r"|access[-_]?key|private[-_]?key|credentials?|authorization|cookie)[\"']?\s*[=:]\s*)"
     r"(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;&\"'}\]]+)",
     re.IGNORECASE,

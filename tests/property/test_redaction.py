@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +46,11 @@ def test_any_text_is_taken_and_masking_twice_is_masking_once(text: str) -> None:
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=50), max_size=10))
 def test_a_mapping_keeps_its_keys(values: dict[str, str]) -> None:
     assert list(redact_mapping(values)) == list(values)
+
+
+@pytest.mark.parametrize("piece", ["a", "a-", "token", "token ", "x://", "a@", "'", "bearer "])
+def test_a_long_text_is_searched_in_linear_time(piece: str) -> None:
+    # A quadratic search would take minutes here, and the test's time limit would end it.
+    text = piece * (1_000_000 // len(piece))
+
+    assert len(redact(text)) > 0
