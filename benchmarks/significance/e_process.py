@@ -41,11 +41,15 @@ _POINTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Events counted while the challenger's share of the traffic was `share`."""
+    """Events counted while the challenger's share of the traffic was `share`.
+
+    An event of size below 1 (an answer that is partly wrong) may be counted by its size: its
+    factor f ** size is at most 1 + size * (f - 1), so the error bound holds (Bernoulli).
+    """
 
     share: float
-    champion: int
-    challenger: int
+    champion: float
+    challenger: float
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

@@ -27,13 +27,14 @@ from registry.records import (
     Experiment,
     MetricTotals,
     TrialVerdict,
+    Variant,
     VersionStage,
 )
 
 RETRAINED = "retrain_started"
 ACCURACY = "accuracy"
 
-# A false way back costs a good champion, and it is looked at often: hence far below usual levels.
+# The chance of a false way back over a champion's whole life: it costs a good version.
 _WORSE_ALPHA = 0.001
 
 RunStates: TypeAlias = Callable[[Collection[str]], Mapping[str, RunState]]
@@ -128,7 +129,7 @@ def _quality(desk: Desk, settings: Settings, model: str, champion: VersionStage 
     recent = desk.feedback.version_totals(model, champion.version, ACCURACY, start)
     return Quality(
         recent=recent,
-        worse_than_former=_worse_than_former(desk, settings, champion),
+        worse_than_former=_worse_than_former(desk, champion),
         retrained_recently=_retrained_recently(desk, settings, model, now),
         window=window_number(now, settings.models),
     )
@@ -140,42 +141,48 @@ def _retrained_recently(desk: Desk, settings: Settings, model: str, now: float) 
     return bool(started) and now - epoch(started[-1].at) < cooldown
 
 
-def _worse_than_former(desk: Desk, settings: Settings, champion: VersionStage) -> str:
-    """Compare a champion with the version it won against, on labels since their test began.
+def _worse_than_former(desk: Desk, champion: VersionStage) -> str:
+    """Compare a champion with the version it won against, on all labels of their test by now.
 
-    Both windows begin at the same moment, and late labels of the test count in both; so this can
-    overturn a verdict that rested on the labels that came early.
+    Only answers given during the test count, however late their labels come: there chance alone
+    decided who answered, so that a hard day does not look like a bad model. This can overturn a
+    verdict that rested on the labels that came early.
     """
     trial = _won_trial(desk, champion)
     if trial is None:
         return ""
-    since = epoch(trial.started_at)
-    new, old = (
-        desk.feedback.version_totals(champion.model, version, ACCURACY, since)
-        for version in (champion.version, trial.champion)
-    )
-    least = settings.models.degraded_min_labels
-    if min(new.count, old.count) < least or new.total * old.count >= old.total * new.count:
+    totals = desk.feedback.totals(trial.id, ACCURACY)
+    old, new = (totals.get(arm, MetricTotals()) for arm in (Variant.CHAMPION, Variant.CHALLENGER))
+    # A cheap look first: what follows brings SciPy along, which is slow to import.
+    if not old.count or not new.count or new.total * old.count >= old.total * new.count:
         return ""
-    return _significantly_worse(new, old, trial.champion)
+    return _significantly_worse(new, old, trial)
 
 
-def _significantly_worse(new: MetricTotals, old: MetricTotals, former: int) -> str:
-    # Imported here: they bring SciPy along, which is rarely needed and slow to import.
-    from benchmarks.significance.fixed import welch  # noqa: PLC0415
-    from benchmarks.significance.moments import Moments  # noqa: PLC0415
+def _significantly_worse(new: MetricTotals, old: MetricTotals, trial: Experiment) -> str:
+    """Weigh on which arm the wrong answers fall, by a test that holds at every look.
 
-    before, after = (Moments(arm.count, arm.total, arm.total_sq) for arm in (old, new))
-    if before.variance + after.variance == 0:
-        return ""
-    p_value = welch(before, after).p_value
-    if p_value >= _WORSE_ALPHA:
+    A wrong answer counts like a failed request in the guardrail of the test. A share of right
+    answers between 0 and 1 is weighed by less than it deserves, never by more.
+    """
+    from benchmarks.significance import e_process, sample_ratio  # noqa: PLC0415 - slow to import
+
+    labels = [e_process.Stage(trial.weight, old.count, new.count)]
+    if e_process.e_value(sample_ratio.log_evidence(labels)) >= 1 / _WORSE_ALPHA:
+        return ""  # the labels themselves fall on the arms in another way than the traffic did
+    wrong = [e_process.Stage(trial.weight, _wrong(old), _wrong(new))]
+    evidence = e_process.e_value(e_process.log_evidence(wrong, e_process.ERRORS))
+    if evidence < 1 / _WORSE_ALPHA:
         return ""
     return (
-        f"on labels that came late, accuracy is {new.total / new.count:.3f} ({new.count} labels) "
-        f"against {old.total / old.count:.3f} ({old.count}) of version {former} before it "
-        f"(p = {p_value:.2g})"
+        f"with the late labels of test {trial.id}, accuracy is {new.total / new.count:.3f} "
+        f"({new.count} labels) against {old.total / old.count:.3f} ({old.count}) of version "
+        f"{trial.champion} before it (evidence {evidence:.3g}, enough at {1 / _WORSE_ALPHA:.0f})"
     )
+
+
+def _wrong(arm: MetricTotals) -> float:
+    return max(0.0, arm.count - arm.total)  # sums of shares may miss zero by a rounding
 
 
 def _won_trial(desk: Desk, champion: VersionStage) -> Experiment | None:

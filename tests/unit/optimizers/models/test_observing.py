@@ -36,8 +36,10 @@ def seen(world: TrialWorld) -> ModelView:
     return observe(world.desk, SETTINGS, MODEL, lambda _ids: {})
 
 
-def labels(world: TrialWorld, version: int, right: int, wrong: int) -> None:
-    """Let labels of a version come in now."""
+def labels(
+    world: TrialWorld, version: int, right: int, wrong: int, test_id: str | None = None
+) -> None:
+    """Let labels of a version come in now, of answers given during a test or outside of any."""
     now = epoch(world.clock.now())
     values = [1.0] * right + [0.0] * wrong
     world.desk.feedback.record(
@@ -46,8 +48,8 @@ def labels(world: TrialWorld, version: int, right: int, wrong: int) -> None:
                 f"late-{version}-{now}-{number}",
                 MODEL,
                 version,
-                Variant.CHAMPION,
-                None,
+                Variant.CHALLENGER if test_id and version == 2 else Variant.CHAMPION,
+                test_id,
                 "accuracy",
                 value,
                 None,
@@ -71,10 +73,27 @@ def win(world: TrialWorld) -> None:
 def test_late_labels_can_demote_a_promoted_version(world: TrialWorld) -> None:
     win(world)
     assert seen(world).quality.worse_than_former == ""
-    labels(world, 2, right=100, wrong=900)
+    split = trial_config().traffic_split
+    late = trial_config().test_id
+    labels(world, 1, right=round(5000 * (1 - split)), wrong=0, test_id=late)
+    labels(world, 2, right=0, wrong=round(5000 * split), test_id=late)
     (step,) = plan(seen(world), SETTINGS.models)
     assert step.kind is StepKind.ROLLBACK
     assert "of version 1 before it" in step.reason
+
+
+def test_labels_that_come_for_one_arm_more_than_the_other_demote_nobody(world: TrialWorld) -> None:
+    win(world)
+    labels(world, 2, right=0, wrong=3000, test_id=trial_config().test_id)
+    assert seen(world).quality.worse_than_former == ""
+
+
+def test_a_bad_day_after_the_test_does_not_make_the_former_version_look_better(
+    world: TrialWorld,
+) -> None:
+    win(world)
+    labels(world, 2, right=100, wrong=900)
+    assert seen(world).quality.worse_than_former == ""
 
 
 def test_late_labels_that_agree_demote_nobody(world: TrialWorld) -> None:
