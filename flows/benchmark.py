@@ -66,7 +66,7 @@ def fetch(context: Context, desk: Desk, model: str, version: int) -> Candidates:
 
 @task(name="measure", cache_policy=NO_CACHE, persist_result=False)
 def measure(context: Context, candidates: Candidates) -> GateResult:
-    """Run the gate; not repeated, since a measurement taken twice could be chosen from."""
+    """Run the gate; not retried, for the gate itself repeats what its error rate allows."""
     from benchmarks.gate import GateRules, run_gate
     from registry.ledger.database import exclusive
 

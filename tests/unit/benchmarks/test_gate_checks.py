@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.comparisons import Bounds, Outcome
+from benchmarks.gate import worth_repeating
 from benchmarks.gate_checks import (
     memory_check,
     quality_check,
@@ -13,7 +14,14 @@ from benchmarks.gate_checks import (
     throughput_check,
     tried_rate,
 )
-from benchmarks.gate_records import Comparison, GateVerdict, conclude
+from benchmarks.gate_records import (
+    ArmReport,
+    Comparison,
+    Conditions,
+    GateResult,
+    GateVerdict,
+    conclude,
+)
 from benchmarks.gate_timing import Trials, interleaved, judge_trials
 from benchmarks.measures import Measure, Unavailable
 from benchmarks.memory import MemoryUse
@@ -139,3 +147,26 @@ def test_neighbouring_blocks_mirror_each_other() -> None:
     order = [index for pair in interleaved(2, 40, np.random.default_rng(SEED)) for index in pair]
     fours = {tuple(order[i : i + 4]) for i in range(0, 80, 4)}
     assert fours == {(0, 1, 1, 0), (1, 0, 0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "again"),
+    [
+        ({"latency_p95": "inconclusive", "throughput": "pass"}, True),
+        ({"latency_p95": "inconclusive", "throughput": "inconclusive"}, True),
+        ({"latency_p95": "inconclusive", "accuracy": "inconclusive"}, False),
+        ({"latency_p95": "inconclusive", "memory": "fail"}, False),
+        ({"latency_p95": "pass", "throughput": "pass"}, False),
+    ],
+)
+def test_only_timing_that_was_left_open_is_measured_again(
+    outcomes: dict[str, str], again: bool
+) -> None:
+    comparisons = tuple(
+        Comparison(name, "", None, None, None, None, Outcome(outcome), outcome)
+        for name, outcome in outcomes.items()
+    )
+    verdict, reason = conclude(comparisons)
+    arm = ArmReport("digits", 2, "0" * 64, ())
+    result = GateResult(verdict, reason, arm, None, comparisons, Conditions())
+    assert worth_repeating(result) is again
