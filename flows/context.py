@@ -7,6 +7,7 @@ registers: a flow run's process pays for what it uses.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from config.clock import Clock, SystemClock
 from config.errors import ConfigError
 from config.ids import Ids, SystemIds
 from config.loader import load_settings
+from config.redaction import RedactionFilter
 from config.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     from registry.mlflow_runs import RunLog, RunRef
     from registry.reader import RegistryReader
     from registry.records import Experiment
+
+
+# Prefect sends what these log to its server.
+_RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+_REDACTION = RedactionFilter()
 
 
 class Context:
@@ -202,4 +209,7 @@ def open_context() -> Context:
     Raises:
         ConfigError: a setting is wrong.
     """
+    for name in _RUN_LOGGERS:
+        # Adding the same filter object twice changes nothing.
+        logging.getLogger(name).addFilter(_REDACTION)
     return Context(load_settings())

@@ -91,6 +91,8 @@ def predictor(settings: Settings, port: int) -> Service:
         python(
             *("-m", "bentoml", "serve", "serving.service:Predictor"),
             *("--host", host, "--port", str(port)),
+            # Longer than clients keep idle connections, or a request could meet a closing one.
+            *("--timeout-keep-alive", "75"),
         ),
         answers(f"http://{host}:{port}/livez"),
     )
