@@ -142,7 +142,7 @@ class Context:
         """Publishes runs; imports mlflow."""
         from registry.mlflow_runs import RunLog
 
-        return RunLog(self.tracking_uri)
+        return RunLog(self.tracking_uri, self.settings.mlflow.experiment)
 
     @cached_property
     def prefect(self) -> PrefectRest:

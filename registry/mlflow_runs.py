@@ -27,13 +27,14 @@ from config.errors import InputError
 from config.redaction import redact, redact_mapping
 from registry.mlflow_client import connect, experiment_id, translated
 
+EXPERIMENT = "prime-spark"
+
 KEY = "prime_spark.key"
 KIND = "prime_spark.kind"
 UNIT = "prime_spark.unit."
 MISSING = "prime_spark.missing."
 
 _KEY_DIGEST = "prime_spark.key_digest"
-_EXPERIMENT = "prime-spark/"
 _MAX_PARAM = 6000
 _MAX_TAG = 5000
 _BATCH = 100
@@ -81,10 +82,11 @@ class RunRef:
 
 
 class RunLog:
-    """Publishes runs on one MLflow server; the kind of a run is its MLflow experiment."""
+    """Publishes runs on one MLflow server, in the MLflow experiment ``<experiment>/<kind>``."""
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, experiment: str = EXPERIMENT) -> None:
         self._tracking_uri = tracking_uri
+        self._experiment = experiment
 
     def log(self, record: RunRecord) -> RunRef:
         """Publish a run, or find it published.
@@ -96,7 +98,7 @@ class RunLog:
         _check_names(record.artefacts)
         client = connect(self._tracking_uri)
         with translated(self._tracking_uri):
-            experiment = experiment_id(client, _EXPERIMENT + record.kind)
+            experiment = experiment_id(client, f"{self._experiment}/{record.kind}")
             run = _find(client, experiment, record.key) or _create(client, experiment, record)
             run_id = str(run.info.run_id)
             if run.info.status != _FINISHED:

@@ -10,6 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from config.errors import InputError, RegistryUnavailable
+from config.loader import load_settings
+from flows.context import Context
 from registry.mlflow_runs import Artefact, Metric, RunLog, RunRecord
 from tests.services.processes import free_port
 
@@ -37,6 +39,17 @@ def _record(key: str | None = None) -> RunRecord:
             Artefact("plots/latency.png", b"\x89PNG"),
         ),
     )
+
+
+def test_the_setting_names_the_experiment(client: MlflowClient, mlflow_uri: str) -> None:
+    settings = load_settings(
+        environ={
+            "PRIME_SPARK_MLFLOW__TRACKING_URI": mlflow_uri,
+            "PRIME_SPARK_MLFLOW__EXPERIMENT": "team-a",
+        }
+    )
+    run = client.get_run(Context(settings).runs.log(_record()).run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "team-a/ab_test"
 
 
 def test_a_run_carries_everything(log: RunLog, client: MlflowClient, mlflow_uri: str) -> None:
