@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 
-from config.clock import epoch
 from config.errors import PrimeSparkError
 from flows.artefacts import Row, done, run_id, show_table
 from flows.context import Context, open_context
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from optimizers.models.lifecycle import Step
     from optimizers.models.watching import ModelView
 
-_DAY_S = 86_400.0
-
 
 @flow(name="watch_models", flow_run_name="watch-models", persist_result=False)
 def watch_models() -> State[None]:
@@ -27,6 +24,7 @@ def watch_models() -> State[None]:
     It reads the whole state each time and starts each step once, so a look that was missed is made
     up for by the next.
     """
+    from optimizers.models.housekeeping import tidy
     from optimizers.models.observing import watched_models
 
     context = open_context()
@@ -40,7 +38,10 @@ def watch_models() -> State[None]:
             # One model's trouble is not the others'.
             troubles.append(f"{model}: {error}")
             get_run_logger().warning("%s: %s", model, error)
-    tidy(context, desk)
+    try:
+        tidy(desk, context.settings)
+    except PrimeSparkError as error:
+        troubles.append(f"housekeeping: {error}")
     if rows:
         show_table("watch-models", rows, "What was found and done.")
     if troubles:
@@ -101,13 +102,6 @@ def take(context: Context, desk: Desk, step: Step) -> Row:
         "%s version %s: %s (%s), %s", step.model, step.version, step.kind, step.reason, outcome
     )
     return _row(step.model, step.version, step.kind.value, f"{step.reason}; {outcome}")
-
-
-def tidy(context: Context, desk: Desk) -> None:
-    """Join old exposure windows and forget feedback that nobody may add to any more."""
-    now = epoch(context.clock.now())
-    desk.exposures.compact(now - _DAY_S)
-    desk.feedback.prune(now - (context.settings.serving.feedback_window_days + 1) * _DAY_S)
 
 
 def _row(model: str, version: int | None, what: str, why: str) -> Row:
