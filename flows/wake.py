@@ -8,9 +8,8 @@ run of the deployment; the run does the work. Without it nothing is lost: the sc
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from config.errors import PrimeSparkError
 from config.redaction import RedactionFilter
 from flows.context import Context, open_context
 from flows.names import WATCH_MODELS, deployment_of
+from flows.up.signals import StopSignals
 from optimizers.models.lifecycle import NEW
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ INTERVAL_S = 1.0
 
 # What stays to be done although a run was woken for it (a start that waits before another attempt).
 _REPEAT_S = 30.0
+
+# A signal only sets a flag; this is the longest it waits to be seen between two looks.
+_TICK_S = 0.1
 
 _log = logging.getLogger("prime_spark.wake")
 
@@ -42,15 +45,15 @@ class Waker:
     _woken_at: float = field(default=0.0, init=False)
     _trouble: str = field(default="", init=False)
 
-    def run(self, stop: threading.Event, interval_s: float = INTERVAL_S) -> None:
-        """Look until `stop` is set; servers that are away are waited for."""
-        while not stop.is_set():
+    def run(self, stopped: Callable[[], bool], interval_s: float = INTERVAL_S) -> None:
+        """Look until `stopped` says so; servers that are away are waited for."""
+        while not stopped():
             try:
                 self.look()
                 self._told("")
             except PrimeSparkError as error:
                 self._told(str(error))
-            stop.wait(interval_s)
+            self._rest(stopped, interval_s)
 
     def look(self) -> str | None:
         """Look once; return the id of the flow run that was started, if one was.
@@ -88,6 +91,11 @@ class Waker:
         started = self.context.prefect.started(steps)
         return found + [key for key in steps if key not in started]
 
+    def _rest(self, stopped: Callable[[], bool], seconds: float) -> None:
+        end = self.context.clock.monotonic() + seconds
+        while not stopped() and (left := end - self.context.clock.monotonic()) > 0:
+            self.desk.wait(min(left, _TICK_S))
+
     def _told(self, trouble: str) -> None:
         """Log a trouble once when it begins, and once when it is over."""
         if trouble == self._trouble:
@@ -106,11 +114,11 @@ def main() -> int:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     _log.addHandler(handler)
     _log.setLevel(logging.INFO)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
-    context = open_context()
-    Waker(context, context.desk()).run(stop)
+    stop = StopSignals()
+    with stop.installed():
+        context = open_context()
+        Waker(context, context.desk()).run(stop.requested)
+        context.close()
     return 0
 
 
