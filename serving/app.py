@@ -16,7 +16,7 @@ import orjson
 from config.errors import DeadlineExceeded, UnavailableError
 from config.settings import ServingSettings
 from serving import inference_v2, openapi, pages
-from serving.batcher import Outputs
+from serving.batches import Outputs
 from serving.feedback import FeedbackDesk
 from serving.loaded import LoadedModel
 from serving.replies import (

@@ -8,8 +8,6 @@ in the same turn of the event loop, or while the batch before was running, is ru
 - A model that would hold up the loop for longer than `_LOOP_BUDGET_S` runs in a worker thread; what
   arrives meanwhile becomes the next batch. Its queue is bounded: more is refused with 503.
 
-A batch that fails is run again row by row, so that only the request at fault gets the error.
-
 Not promised: stopping a run that has begun. Its requests are answered with 504 when their time is
 over, and the thread goes on to the end of the run.
 """
@@ -18,19 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import numpy as np
-
 from config.errors import DeadlineExceeded
+from serving.batches import Job, Outputs, Result, RunModel, deliver, failure, first_batch, run_batch
 from serving.knobs import Knobs
-from serving.replies import ModelRunFailed, later
-from serving.tensors import Feeds, Tensor
-
-Outputs = Sequence[Tensor]
-RunModel = Callable[[Feeds], Outputs]
+from serving.replies import later
+from serving.tensors import Feeds
 
 # Above this predicted time a run is handed to a thread: the loop then goes on reading requests.
 _LOOP_BUDGET_S = 0.003
@@ -60,18 +53,6 @@ class CostModel:
         plain = self.fixed_s + self.per_row_s * rows
         ratio = min(max(seconds / plain, 0.05), 100.0) if plain > 0 else 1.0
         self.factor += _SMOOTHING * (ratio - self.factor)
-
-
-class _Job:
-    """A request waiting for its outputs."""
-
-    __slots__ = ("feeds", "future", "rows", "timer")
-
-    def __init__(self, feeds: Feeds, rows: int, future: asyncio.Future[Outputs]) -> None:
-        self.feeds = feeds
-        self.rows = rows
-        self.future = future
-        self.timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(slots=True)
@@ -122,7 +103,7 @@ class Batcher:
         self._executor = executor
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._pending: list[_Job] = []
+        self._pending: list[Job] = []
         self._pending_rows = 0
         self._scheduled: asyncio.Handle | None = None
         self._running = False
@@ -162,7 +143,7 @@ class Batcher:
         try:
             return self._run(feeds)
         except Exception as error:  # as in `guarded`, which would cost one more call here
-            raise _failure(error) from error
+            raise failure(error) from error
         finally:
             self._learn(rows, 1, time.perf_counter() - began)
 
@@ -181,7 +162,7 @@ class Batcher:
                 "send less or try again later",
                 self._cost.predict(self._pending_rows) + 1.0,
             )
-        job = _Job(feeds, rows, self._loop.create_future())
+        job = Job(feeds, rows, self._loop.create_future())
         self._pending.append(job)
         self._pending_rows += rows
         if self._running:
@@ -205,19 +186,22 @@ class Batcher:
             self._scheduled = None
         if self._running or not self._pending:
             return
-        batch = self._take()
-        rows = sum(job.rows for job in batch)
+        limit = self._knobs.max_batch_size if self.batchable else 1
+        batch, rows = first_batch(self._pending, limit)
+        self._pending = self._pending[len(batch) :]
+        self._pending_rows -= rows
         self._crowd = _STAY_JOINING if len(batch) > 1 else max(0, self._crowd - 1)
         if self._cost.predict(rows) > _LOOP_BUDGET_S:
             self._start(batch, rows)
             return
         began = time.perf_counter()
-        results = _run_batch(self._run, batch)
-        self._settle(batch, results, rows, time.perf_counter() - began)
+        results = run_batch(self._run, batch)
+        self._learn(rows, len(batch), time.perf_counter() - began)
+        deliver(batch, results)
         if self._pending and self._scheduled is None:
             self._schedule()
 
-    def _start(self, batch: list[_Job], rows: int) -> None:
+    def _start(self, batch: list[Job], rows: int) -> None:
         """Run a batch in a thread; the loop goes on."""
         self._running = True
         for job in (*batch, *self._pending):
@@ -225,53 +209,23 @@ class Batcher:
                 job.timer = self._loop.call_later(self._timeout_s, self._expire, job)
         self._executor.submit(self._work, batch, rows)
 
-    def _work(self, batch: list[_Job], rows: int) -> None:
+    def _work(self, batch: list[Job], rows: int) -> None:
         began = time.perf_counter()
-        results = _run_batch(self._run, batch)
+        results = run_batch(self._run, batch)
         seconds = time.perf_counter() - began
         try:
             self._loop.call_soon_threadsafe(self._finish, batch, results, rows, seconds)
         except RuntimeError:
             return  # the loop is closed: nobody waits any more
 
-    def _finish(
-        self, batch: list[_Job], results: list[Outputs | ModelRunFailed], rows: int, seconds: float
-    ) -> None:
+    def _finish(self, batch: list[Job], results: list[Result], rows: int, seconds: float) -> None:
         self._running = False
-        self._settle(batch, results, rows, seconds)
+        self._learn(rows, len(batch), seconds)
+        deliver(batch, results)
         if self._pending:
             self._flush()
 
-    def _take(self) -> list[_Job]:
-        """Take the next batch off the queue: oldest first, alike in shape, up to the limit."""
-        limit = self._knobs.max_batch_size if self.batchable else 1
-        first = self._pending[0]
-        shapes = _trailing_shapes(first.feeds)
-        rows, taken = first.rows, 1
-        for job in self._pending[1:]:
-            if rows + job.rows > limit or _trailing_shapes(job.feeds) != shapes:
-                break
-            rows += job.rows
-            taken += 1
-        batch, self._pending = self._pending[:taken], self._pending[taken:]
-        self._pending_rows -= rows
-        return batch
-
-    def _settle(
-        self, batch: list[_Job], results: list[Outputs | ModelRunFailed], rows: int, seconds: float
-    ) -> None:
-        self._learn(rows, len(batch), seconds)
-        for job, result in zip(batch, results, strict=True):
-            if job.timer is not None:
-                job.timer.cancel()
-            if job.future.done():
-                continue
-            if isinstance(result, ModelRunFailed):
-                job.future.set_exception(result)
-            else:
-                job.future.set_result(result)
-
-    def _expire(self, job: _Job) -> None:
+    def _expire(self, job: Job) -> None:
         if job.future.done():
             return
         self.counts.expired += 1
@@ -289,53 +243,3 @@ class Batcher:
         if requests > 1:
             counts.joined += requests
         self._cost.learn(rows, seconds)
-
-
-def guarded(run: RunModel, feeds: Feeds) -> Outputs:
-    """Run the model; whatever it raises becomes ModelRunFailed with a short text."""
-    try:
-        return run(feeds)
-    except Exception as error:  # a model may fail in any way; each is its own error
-        raise _failure(error) from error
-
-
-def _failure(error: Exception) -> ModelRunFailed:
-    text = str(error).strip() or type(error).__name__
-    return ModelRunFailed(f"the model failed on this input: {text.splitlines()[0][:300]}")
-
-
-def _run_batch(run: RunModel, batch: list[_Job]) -> list[Outputs | ModelRunFailed]:
-    if len(batch) == 1:
-        return [_one(run, batch[0])]
-    try:
-        outputs = run(_joined(batch))
-        return _split(outputs, [job.rows for job in batch])
-    except Exception:  # noqa: BLE001 - whatever failed in company is tried alone, below
-        return [_one(run, job) for job in batch]
-
-
-def _one(run: RunModel, job: _Job) -> Outputs | ModelRunFailed:
-    try:
-        return guarded(run, job.feeds)
-    except ModelRunFailed as failure:
-        return failure
-
-
-def _joined(batch: list[_Job]) -> Feeds:
-    return {name: np.concatenate([job.feeds[name] for job in batch]) for name in batch[0].feeds}
-
-
-def _split(outputs: Outputs, rows: list[int]) -> list[Outputs | ModelRunFailed]:
-    total = sum(rows)
-    if any(len(output) != total for output in outputs):
-        raise ValueError("the outputs do not have one row for each row of the inputs")
-    results: list[Outputs | ModelRunFailed] = []
-    start = 0
-    for count in rows:
-        results.append([output[start : start + count] for output in outputs])
-        start += count
-    return results
-
-
-def _trailing_shapes(feeds: Feeds) -> list[tuple[int, ...]]:
-    return [array.shape[1:] for array in feeds.values()]

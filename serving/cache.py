@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from serving.batcher import Outputs
+from serving.batches import Outputs
 from serving.knobs import Knobs
 from serving.tensors import Feeds
 

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from registry.records import ModelSchema, TensorSpec
-from serving.batcher import Outputs
+from serving.batches import Outputs
 from serving.plans import Arm, Plan
 from serving.replies import Receive, Refusal, Scope, Send, reply, reply_json
 from serving.requests import KEY_HEADER, KEY_LENGTH, only, parsed, read_body, sticky_key

@@ -14,7 +14,8 @@ import orjson
 from config.settings import ServingSettings
 from registry.onnx_files import open_session
 from registry.records import ModelFile, ModelSchema, TensorSpec
-from serving.batcher import Batcher, CostModel, Outputs, guarded
+from serving.batcher import Batcher, CostModel
+from serving.batches import Outputs, guarded
 from serving.cache import PredictionCache, cache_key
 from serving.knobs import Knobs
 from serving.request_ids import LABEL_BYTES

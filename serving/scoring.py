@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from time import perf_counter, time
 
-from serving.batcher import Outputs
+from serving.batches import Outputs
 from serving.plans import Arm, Plan
 from serving.replies import ModelRunFailed, Refusal, later
 from serving.request_ids import RequestIdSigner

@@ -1,8 +1,8 @@
 """Watches registry and ledger from a thread and keeps the served plans in step with them.
 
 Each poll reads the whole world (aliases, routes, knobs), loads what is missing and warms it up,
-and only then hands the event loop a new set of plans: a request never waits for a load. A source
-that does not answer keeps its last good values; what was refused keeps the version before it.
+and only then hands the event loop a new set of plans: a request never waits for a load. What was
+refused keeps the version before it.
 
 Not promised: that all workers switch in the same instant; each polls for itself, so for up to
 `poll_seconds` two workers may serve different champions.
@@ -16,33 +16,22 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from config.clock import Clock
-from config.errors import ModelRefused, PrimeSparkError, UnavailableError
+from config.errors import ModelRefused, PrimeSparkError
 from config.settings import ServingSettings
 from registry.reader import RegistryReader
-from registry.records import (
-    CHALLENGER_ALIAS,
-    CHAMPION_ALIAS,
-    PREVIOUS_ALIAS,
-    ModelFile,
-    Route,
-    RouteMode,
-)
+from registry.records import ModelFile, RouteMode
 from serving import last_good
 from serving.last_good import LastGood
 from serving.ledger import LedgerLink
 from serving.loaded import WarmModel, warm_up
 from serving.plans import Wanted, mismatch, wanted
 from serving.state import Update, VersionKey
+from serving.world import World
 
 _log = logging.getLogger("prime_spark.serving")
 _REFUSED_AGAIN_S = 5.0
-# A server that did not answer is left alone this long: waiting for it would delay the others.
-_AWAY_S = 3.0
-_ALIASES = (CHAMPION_ALIAS, CHALLENGER_ALIAS, PREVIOUS_ALIAS)
-T = TypeVar("T")
 
 
 class Watcher:
@@ -59,24 +48,19 @@ class Watcher:
         state_file: Path,
         worker: str,
     ) -> None:
-        self._reader = reader
-        self._ledger = ledger
         self._settings = settings
         self._clock = clock
         self._publish = publish
         self._state_file = state_file
-        self._worker = worker
         known = last_good.load(state_file)
-        self._champions: dict[str, int] = dict(known.champions)
+        self._world = World(
+            reader, ledger, clock, known=known, models=settings.models, worker=worker
+        )
         self._good: dict[str, int] = dict(known.champions)
-        self._routes: dict[str, Route] = dict(known.routes)
-        self._knobs: dict[str, dict[str, float]] = {k: dict(v) for k, v in known.knobs.items()}
         self._files: dict[VersionKey, ModelFile] = dict(known.files)
         self._saved: LastGood | None = None
         self._served: dict[str, Wanted] = {}
         self._refused: dict[VersionKey, tuple[float, str]] = {}
-        self._observed: dict[str, dict[str, int]] = {}
-        self._away: dict[str, tuple[float, str]] = {}
         self._told: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -107,86 +91,20 @@ class Watcher:
 
     def poll(self) -> None:
         """Read the world once and publish what follows from it."""
-        self._read_registry()
-        self._read_ledger()
+        world = self._world
+        world.read()
         problems: dict[str, str] = {}
         warm: dict[VersionKey, WarmModel] = {}
         plans: dict[str, Wanted] = {}
-        for model, champion in self._champions.items():
-            want = wanted(champion, self._routes.get(model))
+        for model, champion in world.champions.items():
+            want = wanted(champion, world.routes.get(model))
             reachable = self._reachable(model, want, warm, problems)
             if reachable is not None:
                 plans[model] = reachable
         self._tell(problems)
-        stale = {name: text for name, (_, text) in self._away.items()}
         self._served = plans
-        self._publish(Update(plans, warm, self._knobs, problems, stale))
+        self._publish(Update(plans, warm, world.knobs, problems, world.stale))
         self._keep_files(plans)
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def _asked(self, source: str, ask: Callable[[], T]) -> T | None:
-        """Return what a source says, or None while it is away."""
-        now = self._clock.monotonic()
-        away = self._away.get(source)
-        if away is not None and now < away[0]:
-            return None
-        try:
-            answer = ask()
-        except UnavailableError as error:
-            if away is None:
-                _log.warning("the last good state is kept: %s", error)
-            self._away[source] = (self._clock.monotonic() + _AWAY_S, str(error))
-            return None
-        if away is not None:
-            _log.info("%s answers again", source)
-            del self._away[source]
-        return answer
-
-    def _read_registry(self) -> None:
-        aliases = self._asked("registry", self._all_aliases)
-        if aliases is None:
-            return
-        self._champions = {
-            model: found[CHAMPION_ALIAS]
-            for model, found in aliases.items()
-            if CHAMPION_ALIAS in found
-        }
-        for model, found in aliases.items():
-            if self._observed.get(model) != found:
-                self._observe(model, found)
-
-    def _all_aliases(self) -> dict[str, dict[str, int]]:
-        found = self._reader.all_aliases()
-        named = self._settings.models
-        return {model: aliases for model, aliases in found.items() if not named or model in named}
-
-    def _observe(self, model: str, found: dict[str, int]) -> None:
-        """Let the alias history know what is seen, until it has accounted for it."""
-        seen: dict[str, int | None] = {alias: found.get(alias) for alias in _ALIASES}
-
-        def tell() -> bool:
-            return self._ledger.stores().history.observe(model, seen, self._worker)
-
-        # A source of its own: trouble with the history must not keep routes from being read.
-        if self._asked("alias history", tell):
-            self._observed[model] = found
-
-    def _read_ledger(self) -> None:
-        routes = self._asked("ledger", self._current_routes)
-        if routes is not None:
-            self._routes = dict(routes)
-        knobs = self._asked("ledger", self._current_knobs)
-        if knobs is not None:
-            self._knobs = {scope: dict(values) for scope, values in knobs.items()}
-
-    def _current_routes(self) -> dict[str, Route]:
-        return self._ledger.stores().routes.current_all()
-
-    def _current_knobs(self) -> dict[str, dict[str, float]]:
-        return self._ledger.stores().knobs.read_all()
-
-    # -- loading ---------------------------------------------------------------------------------
 
     def _reachable(
         self,
@@ -220,7 +138,7 @@ class Watcher:
     ) -> Wanted | None:
         """Return the champion from before the restart, when the wanted one cannot be loaded."""
         good = self._good.get(model)
-        if good is None or good == self._champions[model]:
+        if good is None or good == self._world.champions[model]:
             return None
         found = self._load(model, good, warm, dict(problems))
         return None if found is None else Wanted(good)
@@ -256,15 +174,13 @@ class Watcher:
 
     def _fetch(self, key: VersionKey) -> ModelFile:
         """Fetch a version; while the registry is away, from what was fetched before."""
-        file = self._asked("registry", lambda: self._reader.fetch(*key))
+        file = self._world.fetch(key)
         if file is not None:
             return file
         known = self._files.get(key)
         if known is None:
             raise ModelRefused("the registry does not answer and no copy of it is here")
         return last_good.checked(known)
-
-    # -- afterwards ------------------------------------------------------------------------------
 
     def _tell(self, problems: Mapping[str, str]) -> None:
         for model, problem in problems.items():
@@ -283,7 +199,7 @@ class Watcher:
         self._files = files
         # A champion that is wanted but refused is not what a restart should begin with.
         self._good = {model: want.champion for model, want in plans.items()}
-        now = LastGood(self._good, dict(self._routes), dict(self._knobs), files)
+        now = LastGood(self._good, dict(self._world.routes), dict(self._world.knobs), files)
         if now != self._saved:
             last_good.save(self._state_file, now)
             self._saved = now

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from config.errors import DeadlineExceeded
-from serving.batcher import Batcher, CostModel, Outputs
+from serving.batcher import Batcher, CostModel
+from serving.batches import Outputs
 from serving.knobs import Knobs
 from serving.replies import ModelRunFailed, Refusal
 from serving.tensors import Feeds
