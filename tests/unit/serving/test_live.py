@@ -39,6 +39,7 @@ from tests.services.processes import free_port, wait_until
 
 ROW = [[0.0] * FEATURES]
 CLOCK = SystemClock()
+WORKERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class World:
     predictor: RunningPredictor
     home: Path
     ledger: Engine
+    workers: int = 1
 
     def publish(self, model: str, *classes: int, fails: bool = False) -> None:
         """Register versions that answer these classes; the first becomes the champion."""
@@ -77,16 +79,30 @@ class World:
             plan = client.get("/models").json()["models"].get(model)
         return [(arm["variant"], arm["version"]) for arm in plan["arms"]] if plan else []
 
+    def arms_by_worker(self, model: str) -> list[set[tuple[str, int]]]:
+        """What every worker serves, as the metrics of any of them show it."""
+        with self.predictor.client() as client:
+            lines = client.get("/metrics").text.splitlines()
+        arms: dict[str, set[tuple[str, int]]] = {}
+        for line in lines:
+            if "served_version{" in line and f'model="{model}"' in line:
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+                version = int(float(line.rpartition(" ")[2]))
+                arms.setdefault(labels["worker"], set()).add((labels["variant"], version))
+        return list(arms.values())
+
     def await_arms(self, model: str, *arms: tuple[str, int]) -> None:
-        wait_until(lambda: self.arms(model) == list(arms), 40, f"{model} to be served by {arms}")
+        wanted = [set(arms)] * self.workers
+        what = f"{model} to be served by {arms} on all workers"
+        wait_until(lambda: self.arms_by_worker(model) == wanted, 40, what)
 
 
 @pytest.fixture(scope="module")
 def world(mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("predictor")
     ledger = open_ledger(f"sqlite:///{home}/ledger.db")
-    with running_predictor(home, mlflow_uri, SERVING__WORKERS=2) as predictor:
-        yield World(ModelRegistry(mlflow_uri, CLOCK), predictor, home, ledger)
+    with running_predictor(home, mlflow_uri, SERVING__WORKERS=WORKERS) as predictor:
+        yield World(ModelRegistry(mlflow_uri, CLOCK), predictor, home, ledger, WORKERS)
     ledger.dispose()
 
 
@@ -335,7 +351,7 @@ def test_metrics_show_all_workers_on_any_of_them(world: World) -> None:
         with world.predictor.client() as client:
             return len(set(re.findall(r'worker="([^"]+)"', client.get("/metrics").text)))
 
-    wait_until(lambda: workers() == 2, 40, "both workers")
+    wait_until(lambda: workers() == WORKERS, 40, "both workers")
 
 
 def test_it_serves_on_without_the_registry_and_restarts_without_it(tmp_path: Path) -> None:
