@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,13 @@ from flows.context import open_context
 
 
 @pytest.fixture
-def flow_log() -> Iterator[io.StringIO]:
-    """What the logger of flow runs passes on."""
+def flow_log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the logger of flow runs passes on, to us instead of to a Prefect server."""
     logger = logging.getLogger("prefect.flow_runs")
     stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    logger.addHandler(handler)
-    yield stream
-    logger.removeHandler(handler)
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler(stream)])
+    monkeypatch.setattr(logger, "propagate", False)
+    return stream
 
 
 def test_a_flow_s_log_gives_no_password_away(
