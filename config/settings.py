@@ -162,6 +162,7 @@ class ModelSettings(Section):
     """Which models Prime Spark looks after, and when it steps in."""
 
     names: Names = ()
+    driver: Literal["watch", "agent"] = "watch"
     watch_interval_seconds: Seconds = 60.0
     auto_promote: bool = True
     accuracy_threshold: Share = 0.80
@@ -169,6 +170,68 @@ class ModelSettings(Section):
     degraded_min_labels: int = Field(default=100, ge=1, le=1_000_000_000)
     retrain_entrypoint: str | None = None
     retrain_cooldown_seconds: Seconds = 21_600.0
+    keep_versions: int = Field(default=3, ge=1, le=100_000)
+    watched_folder: Path | None = None
+    source_registry: str | None = None
+
+
+class DeploymentTargetSettings(Section):
+    """A place that models are deployed to besides the local predictor."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    kind: Literal["remote", "edge"]
+    url: str | None = None
+    folder: Path | None = None
+    quantize: bool = True
+    models: Names = ()
+
+
+class AgentSettings(Section):
+    """The resident agent."""
+
+    capabilities: Names = ()
+    targets: Names = ()
+    notifiers: Names = ("log",)
+    lease_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
+    target_timeout_seconds: float = Field(default=5.0, gt=0.0, le=60.0)
+    exposure: Share = 0.1
+    cooldown_seconds: float = Field(default=300.0, ge=0.0, le=31_536_000.0)
+    changes_per_hour: int = Field(default=12, ge=0, le=100_000)
+    changes_per_day: int = Field(default=100, ge=0, le=1_000_000)
+    maintenance_windows: tuple[str, ...] = ()
+    approval_expires_seconds: Seconds = 86_400.0
+    two_person_rule: bool = False
+    settle_seconds: float = Field(default=10.0, ge=0.0, le=86_400.0)
+    verify_samples: int = Field(default=12, ge=4, le=10_000)
+    verify_seconds: Seconds = 300.0
+    verify_alpha: Alpha = 0.005
+    history_max_mb: float = Field(default=10.0, gt=0.1, le=100_000.0)
+    raw_hours: float = Field(default=24.0, gt=0.0, le=8760.0)
+    five_minute_days: float = Field(default=7.0, gt=0.0, le=3650.0)
+    log_format: Literal["text", "json"] = "text"
+    log_max_mb: float = Field(default=5.0, gt=0.0, le=10_000.0)
+    log_files: int = Field(default=3, ge=1, le=100)
+
+
+class ApiSettings(Section):
+    """The agent's REST API."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: Port = 0
+    allow_remote: bool = False
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    max_body_bytes: int = Field(default=65_536, ge=1024, le=16 * 1024 * 1024)
+    requests_per_minute: int = Field(default=600, ge=1, le=1_000_000)
+    max_page: int = Field(default=200, ge=1, le=10_000)
+
+
+class PrometheusSettings(Section):
+    """A Prometheus server that is read; each query becomes a metric of that name."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    url: str = Field(min_length=1, max_length=2000)
+    queries: dict[str, str] = Field(default_factory=dict)
 
 
 _DEFAULT_GOALS = (
@@ -195,6 +258,10 @@ class Settings(Section):
     gate: GateSettings = GateSettings()
     experiment: ExperimentSettings = ExperimentSettings()
     models: ModelSettings = ModelSettings()
+    agent: AgentSettings = AgentSettings()
+    api: ApiSettings = ApiSettings()
+    prometheus: tuple[PrometheusSettings, ...] = ()
+    deployment_targets: tuple[DeploymentTargetSettings, ...] = ()
 
     @property
     def home_dir(self) -> Home:
