@@ -43,11 +43,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from config.errors import ConfigError, DeadlineExceeded, LedgerUnavailable
-from registry.ledger import schema
+from registry.ledger import agent_schema, schema
 
 _BUSY_TIMEOUT_S = 5.0
 _LOCK_POLL_S = 0.02
 _WRITE_OPTION = "ledger_write"
+# The tables of the agent belong to the same ledger; importing them is what declares them.
+_METADATA = agent_schema.actions.metadata
 
 
 def open_ledger(url: str) -> Engine:
@@ -223,7 +225,7 @@ def _is_current(engine: Engine) -> bool:
 def _create(engine: Engine) -> None:
     with writing(engine) as connection:
         lock(connection, "schema")
-        schema.metadata.create_all(connection)
+        _METADATA.create_all(connection)
         for statement in schema.APPEND_ONLY[engine.dialect.name]:
             connection.exec_driver_sql(statement)
         known = connection.scalar(
@@ -238,6 +240,13 @@ def _create(engine: Engine) -> None:
                 ],
             )
             connection.execute(schema.event_head.insert(), {"only": 1, "last_id": 0, "hash": ""})
+        else:
+            # Newer versions only add tables, which are there by now.
+            connection.execute(
+                schema.meta.update()
+                .where(schema.meta.c.name == "schema_version")
+                .values(value=str(schema.SCHEMA_VERSION))
+            )
 
 
 def _begin(connection: Connection) -> RootTransaction:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import BigInteger, Double
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # The row of `meta` that says up to when exposures are joined into hours.
 EXPOSURES_COMPACTED = "exposures_compacted_before"
 

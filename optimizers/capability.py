@@ -1,0 +1,163 @@
+"""What every capability offers: detection and proposals, and how its actions touch the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from pydantic import JsonValue
+
+from config.clock import Clock
+from optimizers.targets.base import Guard, Target
+from optimizers.view import View
+from registry.agent_records import Action, Effect, Finding, Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is believed of an action type before any of its actions was verified.
+
+    Attributes:
+        improvement: expected relative improvement of its goal metric, from the specification.
+        risk: 0 to 1, from the specification.
+        success: prior probability of success.
+        weight: how many verified actions the prior counts for.
+    """
+
+    improvement: float
+    risk: float
+    success: float = 0.8
+    weight: float = 4.0
+
+
+class Sight(StrEnum):
+    """What is seen of an action's effect in the world."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    UNDER_WAY = "under_way"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A look at what an action touches; `detail` is a sentence."""
+
+    sight: Sight
+    detail: str = ""
+    value: JsonValue = None
+
+
+class JobState(StrEnum):
+    """What became of a job."""
+
+    UNKNOWN = "unknown"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job under its key: its flow run, state and last word."""
+
+    state: JobState
+    flow_run_id: str | None = None
+    message: str = ""
+
+
+class Jobs(Protocol):
+    """Starts flow runs of deployments, once for each key. Raises UnavailableError."""
+
+    def start(self, deployment: str, parameters: Mapping[str, JsonValue], key: str) -> Job:
+        """Start a run, or return the one there is under this key."""
+        ...
+
+    def find(self, deployment: str, key: str) -> Job:
+        """Return what is known under this key; state UNKNOWN when nothing is."""
+        ...
+
+    def cancel(self, flow_run_id: str) -> None:
+        """Ask for a run to be cancelled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an action works with while it is carried out.
+
+    Attributes:
+        sample: returns the present value of a target's metric, None when it is missing.
+        extras: more tools by name, for the capabilities that know them (`desk`, `runs`, …).
+    """
+
+    targets: Mapping[str, Target]
+    jobs: Jobs
+    clock: Clock
+    wait: Callable[[float], None]
+    sample: Callable[[str, str], float | None]
+    extras: Mapping[str, object] = field(default_factory=dict)
+
+
+class Effects(Protocol):
+    """How the actions of a capability touch the world; every method may be repeated.
+
+    All of them raise UnavailableError when the world does not answer. Their outcome is then
+    unknown and is looked at, never assumed.
+    """
+
+    def look(self, action: Action, tools: Tools) -> Seen:
+        """Read the world: is it still as before, already as wanted, or something else."""
+        ...
+
+    def apply(self, action: Action, guard: Guard, tools: Tools) -> Mapping[str, JsonValue]:
+        """Bring the effect about; return what the next steps have to know.
+
+        Raises:
+            ConflictError: the world is not as expected; nothing was changed.
+            StaleToken: somebody else works on the action now.
+        """
+        ...
+
+    def verify(self, action: Action, tools: Tools) -> Effect | None:
+        """Return whether it helped; None while that is not known yet. Called again and again."""
+        ...
+
+    def undo(self, action: Action, guard: Guard, tools: Tools) -> None:
+        """Put back exactly what was there before; for a job under way, end it.
+
+        Raises:
+            ConflictError: the world is neither as before nor as applied.
+            StaleToken: somebody else works on the action now.
+        """
+        ...
+
+
+@runtime_checkable
+class Capability(Protocol):
+    """One kind of action: when it is called for, what it proposes, and how it is carried out.
+
+    Attributes:
+        type: the action type, such as `model_promote`.
+        target: the name of the target it acts on.
+        prior: what is believed of it before anything was learned.
+        effects: how its actions touch the world.
+        deadline_s: longest time of one action from intent to verdict, seconds.
+    """
+
+    type: str
+    target: str
+    prior: Prior
+    effects: Effects
+    deadline_s: float
+
+    def detect(self, view: View) -> Sequence[Finding]:
+        """Return what calls for this capability. Pure; nothing without data."""
+        ...
+
+    def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:
+        """Return what it would do about one of its findings. Pure; same input, same advice id."""
+        ...

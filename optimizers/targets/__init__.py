@@ -1,0 +1,1 @@
+"""Targets: systems that are observed and, through named knobs, changed; one file each."""
