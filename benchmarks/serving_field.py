@@ -22,12 +22,15 @@ from pathlib import Path
 import httpx
 
 from config.clock import SystemClock
+from registry.knobs import KnobStore
 from registry.ledger.database import open_ledger
 from registry.records import CHAMPION_ALIAS, RouteMode
 from registry.routing import RouteStore
 
 _RIVALS = Path(__file__).parent / "rivals"
 _START_S = 120.0
+# Workers read knobs each second.
+_POLLED_S = 3.0
 
 
 def cores() -> tuple[str, str]:
@@ -269,3 +272,18 @@ def split(home: Path, model: str, weight: float) -> None:
         reason="measures what a split costs",
     )
     engine.dispose()
+
+
+def join_at_most(predictor: Predictor, requests: int) -> None:
+    """Turn the knob that limits how many requests a run joins, and wait until it is read."""
+    engine = open_ledger(f"sqlite:///{predictor.home / 'ledger.db'}")
+    KnobStore(engine, SystemClock()).write(
+        "serving",
+        "max_batch_size",
+        expected=None,
+        value=requests,
+        by="benchmarks.serving",
+        reason="measures the split without micro-batching",
+    )
+    engine.dispose()
+    time.sleep(_POLLED_S)

@@ -51,8 +51,22 @@ class CostModel:
     def learn(self, rows: int, seconds: float) -> None:
         """Take one timed run into account; a single outlier moves the estimate by a tenth."""
         plain = self.fixed_s + self.per_row_s * rows
-        ratio = min(max(seconds / plain, 0.05), 100.0) if plain > 0 else 1.0
+        ratio = seconds / plain if plain > 0 else 1.0
+        if not 0.05 < ratio < 100.0:
+            ratio = 0.05 if ratio < 1.0 else 100.0
         self.factor += _SMOOTHING * (ratio - self.factor)
+
+
+@dataclass(slots=True)
+class Crowd:
+    """Whether requests come together on this worker; shared by the batchers of all its versions.
+
+    Were each version to see only its own requests, a challenger's few would be answered at once and
+    out of step with the champion's: what arrives together would then be scattered, and the batches
+    of both would shrink.
+    """
+
+    left: int = 0
 
 
 @dataclass(slots=True)
@@ -86,7 +100,7 @@ class Batcher:
         "counts",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the model's run, its knobs, and what it shares with others
         self,
         run: RunModel,
         cost: CostModel,
@@ -95,6 +109,7 @@ class Batcher:
         batchable: bool,
         executor: Executor,
         timeout_s: float,
+        crowd: Crowd | None = None,
     ) -> None:
         self._run = run
         self._cost = cost
@@ -107,7 +122,7 @@ class Batcher:
         self._pending_rows = 0
         self._scheduled: asyncio.Handle | None = None
         self._running = False
-        self._crowd = 0
+        self._crowd = crowd if crowd is not None else Crowd()
         self._since_probe = 0
         self.counts = BatchCounts()
 
@@ -123,15 +138,16 @@ class Batcher:
         predicted = self._cost.predict(rows)
         if predicted > _LOOP_BUDGET_S:
             return False
-        if not self.batchable or self._knobs.max_batch_size == 1 or predicted < _WORTH_JOINING_S:
+        if not self.batchable or self._knobs.max_batch_size == 1:
             return True
-        if self._crowd or self._knobs.max_wait_ms > 0.0:
-            return False
-        self._since_probe += 1
-        if self._since_probe < _PROBE_EVERY:
-            return True
-        self._since_probe = 0
-        return False
+        if self._crowd.left or predicted < _WORTH_JOINING_S:
+            return not self._crowd.left
+        return self._knobs.max_wait_ms == 0.0 and not self._probes()
+
+    def _probes(self) -> bool:
+        """Tell whether it is time to look if other requests arrive with this one."""
+        self._since_probe = (self._since_probe + 1) % _PROBE_EVERY
+        return self._since_probe == 0
 
     def run_now(self, feeds: Feeds, rows: int) -> Outputs:
         """Run the model on the calling thread.
@@ -190,7 +206,8 @@ class Batcher:
         batch, rows = first_batch(self._pending, limit)
         self._pending = self._pending[len(batch) :]
         self._pending_rows -= rows
-        self._crowd = _STAY_JOINING if len(batch) > 1 else max(0, self._crowd - 1)
+        crowd = self._crowd
+        crowd.left = _STAY_JOINING if len(batch) > 1 else max(0, crowd.left - 1)
         if self._cost.predict(rows) > _LOOP_BUDGET_S:
             self._start(batch, rows)
             return

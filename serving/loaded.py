@@ -14,7 +14,7 @@ import orjson
 from config.settings import ServingSettings
 from registry.onnx_files import open_session
 from registry.records import ModelFile, ModelSchema, TensorSpec
-from serving.batcher import Batcher, CostModel
+from serving.batcher import Batcher, CostModel, Crowd
 from serving.batches import Outputs, guarded
 from serving.cache import PredictionCache, cache_key
 from serving.knobs import Knobs
@@ -94,7 +94,9 @@ class LoadedModel:
         "version",
     )
 
-    def __init__(self, warm: WarmModel, settings: ServingSettings, executor: Executor) -> None:
+    def __init__(
+        self, warm: WarmModel, settings: ServingSettings, executor: Executor, crowd: Crowd
+    ) -> None:
         self.file = warm.file
         self.version = warm.file.version
         self.knobs = Knobs.of(settings)
@@ -116,6 +118,7 @@ class LoadedModel:
             batchable=warm.file.schema.batchable,
             executor=executor,
             timeout_s=settings.request_timeout_seconds,
+            crowd=crowd,
         )
 
     def run(self, feeds: Feeds) -> Outputs:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from registry.records import ModelSchema, Route, RouteMode, Variant
-from registry.splitter import point, salt_prefix
+from registry.splitter import Division
 from serving.loaded import LoadedModel
 from serving.request_ids import RequestIdSigner
 from serving.tally import Tally
@@ -89,7 +89,7 @@ class Arm:
 class Plan:
     """How one model is served now; never changed, only replaced as a whole."""
 
-    __slots__ = ("challenger", "champion", "prefix", "shadow", "wanted", "weight")
+    __slots__ = ("_division", "challenger", "champion", "shadow", "wanted", "weight")
 
     def __init__(self, want: Wanted, champion: Arm, other: Arm | None) -> None:
         self.wanted = want
@@ -97,12 +97,12 @@ class Plan:
         self.challenger = other if want.mode is RouteMode.AB else None
         self.shadow = other if want.mode is RouteMode.SHADOW else None
         self.weight = want.weight
-        self.prefix = salt_prefix(want.salt)
+        self._division = Division(want.salt, want.weight)
 
     def arm(self, key: bytes) -> Arm:
         """Return the arm that answers requests with this key."""
         challenger = self.challenger
-        if challenger is not None and point(self.prefix, key) < self.weight:
+        if challenger is not None and self._division.to_challenger(key):
             return challenger
         return self.champion
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import b2a_base64
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
@@ -19,6 +20,7 @@ import orjson
 from config.errors import InputError
 from registry.records import Variant
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _FORMAT = b"\x01"
 _MAC_BYTES = 16
 _NONCE_BYTES = 8
@@ -49,10 +51,11 @@ class RequestId:
 class RequestIdSigner:
     """Writes and reads request ids with one key."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_mac")
 
     def __init__(self, key: bytes) -> None:
         self._key = key[:64]
+        self._mac = blake2b(key=self._key, digest_size=_MAC_BYTES)
 
     @staticmethod
     def context(model: str, version: int, variant: Variant, experiment_id: str | None) -> bytes:
@@ -78,8 +81,12 @@ class RequestIdSigner:
                 predictions,
             )
         )
-        mac = blake2b(body, key=self._key, digest_size=_MAC_BYTES).digest()
-        return urlsafe_b64encode(body + mac).rstrip(b"=").decode("ascii")
+        # By hand what `urlsafe_b64encode` does: a request that comes alone finds cold caches, and
+        # each function it touches costs more than its work.
+        mac = self._mac.copy()
+        mac.update(body)
+        text = b2a_base64(body + mac.digest(), newline=False)
+        return text.translate(_URL_SAFE, b"=").decode("ascii")
 
     def read(self, text: str) -> RequestId:
         """Return what an id says.

@@ -94,6 +94,9 @@ def _log_to_stdout() -> None:
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+    # With a handler in reach, the server prepares an access-log line for every request, though the
+    # level then drops it.
+    logging.getLogger("uvicorn.access").propagate = False
 
 
 @bentoml.service(

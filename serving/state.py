@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from config.settings import ServingSettings
 from registry.records import ExposureWindow, RouteMode, Variant
+from serving.batcher import Crowd
 from serving.knobs import knobs_for
 from serving.loaded import LoadedModel, WarmModel
 from serving.plans import Arm, Plan, Wanted, other_variant
@@ -53,6 +54,7 @@ class ServingState:
     def __init__(self, settings: ServingSettings, executor: Executor) -> None:
         self._settings = settings
         self._executor = executor
+        self._crowd = Crowd()
         self._tallies: dict[tuple[str, int, Variant, str | None], Tally] = {}
         self.plans: dict[str, Plan] = {}
         self.problems: dict[str, str] = {}
@@ -68,7 +70,7 @@ class ServingState:
             for arm in plan.arms
         }
         for key, warm in update.warm.items():
-            loaded.setdefault(key, LoadedModel(warm, self._settings, self._executor))
+            loaded.setdefault(key, LoadedModel(warm, self._settings, self._executor, self._crowd))
         plans = {model: self._plan(model, want, loaded) for model, want in update.wanted.items()}
         for model, plan in plans.items():
             self._report_change(model, plan)

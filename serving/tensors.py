@@ -40,6 +40,7 @@ class _Input:
     dtype: np.dtype[np.generic]
     accepts: str
     wanted: str
+    row: tuple[int | None, ...] | None = None
 
 
 class InputReader:
@@ -143,7 +144,10 @@ def _described(spec: TensorSpec) -> _Input:
     shape = ", ".join("any" if axis is None else str(axis) for axis in spec.shape)
     kind = "text" if dtype.kind == "O" else dtype.name
     wanted = f"input {spec.name!r} must be {kind} of shape [{shape}]"
-    return _Input(spec, dtype, _ACCEPTS.get(dtype.kind, ""), wanted)
+    # The shape of one row, where the number of rows is all that is open.
+    rows_open = bool(spec.shape) and spec.shape[0] is None and None not in spec.shape[1:]
+    row = spec.shape[1:] if rows_open else None
+    return _Input(spec, dtype, _ACCEPTS.get(dtype.kind, ""), wanted, row)
 
 
 def _from_list(wanted: _Input, raw: object) -> Tensor:
@@ -163,7 +167,7 @@ def _converted(wanted: _Input, array: Tensor) -> Tensor:
             converted: Tensor = array.astype(dtype)
         except RuntimeWarning:  # an overflow, where warnings are errors
             raise Refusal(422, f"{wanted.wanted}; {_TOO_LARGE} {dtype.name}") from None
-        if not np.isfinite(converted).all():
+        if not _finite(converted):
             raise Refusal(422, f"{wanted.wanted}; {_TOO_LARGE} {dtype.name}")
         return _fitting(wanted, converted)
     if dtype.kind in "iu" and array.size:
@@ -173,9 +177,25 @@ def _converted(wanted: _Input, array: Tensor) -> Tensor:
     return _fitting(wanted, array.astype(dtype))
 
 
+def _finite(array: Tensor) -> bool:
+    """Tell whether every number is finite.
+
+    The sum of squares is finite only then, and costs a fraction of looking at each number; where it
+    is not, large finite numbers may be the reason.
+    """
+    try:
+        if math.isfinite(np.vdot(array, array)):  # type: ignore[arg-type]
+            return True
+    except RuntimeWarning:  # an overflow, where warnings are errors
+        pass
+    return bool(np.isfinite(array).all())
+
+
 def _fitting(wanted: _Input, array: Tensor) -> Tensor:
     shape = wanted.spec.shape
     found = array.shape
+    if found[1:] == wanted.row and found:
+        return array
     if len(found) == len(shape):
         for want, have in zip(shape, found, strict=True):
             if want is not None and want != have:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.records import Route, RouteMode, Variant
-from registry.splitter import assign, bucket, point, salt_prefix
+from registry.splitter import Division, assign, bucket, point, salt_prefix
 
 texts = st.text(max_size=60)
 shares = st.floats(0.0, 1.0)
@@ -57,3 +57,10 @@ def test_assignments_stay_as_they_were_in_earlier_releases() -> None:
     # A change here would move users of running experiments to the other arm.
     found = [round(bucket("exp-1", f"user-{n}"), 6) for n in range(3)]
     assert found == [0.518347, 0.320865, 0.652306]
+
+
+@given(texts, st.text(max_size=60), shares)
+def test_the_fast_form_assigns_like_the_plain_one(salt: str, key: str, weight: float) -> None:
+    raw = key.encode("utf-8", "surrogatepass")
+    plain = assign(route(salt, weight), key) is Variant.CHALLENGER
+    assert Division(salt, weight).to_challenger(raw) is plain

@@ -412,6 +412,8 @@ def test_workers_end_when_their_supervisor_is_killed(mlflow_uri: str, tmp_path: 
                 httpx.get(f"{predictor.url}/livez", timeout=1.0)
             except httpx.ConnectError:
                 return True
+            except httpx.HTTPError:
+                return False  # it went down while it was asked
             return False
 
         wait_until(gone, 40, "the port to be free")
