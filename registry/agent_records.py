@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from pydantic import JsonValue
 
@@ -341,6 +343,23 @@ class GoalProgress:
     current: float | None
     achieved: bool
     progress: float | None
+
+    @classmethod
+    def of(cls, goal: Goal, current: float | None) -> Self:
+        """Compare a goal with its metric's present value.
+
+        Progress is the share of the target that is reached, 0 to 1: target / current where less is
+        better, current / target where more is. Where a ratio says nothing, because one of the two
+        is not above 0, it is 1 for an achieved goal and 0 for any other.
+        """
+        if current is None or not math.isfinite(current):
+            return cls(goal, None, False, None)
+        target = goal.target_value
+        less = goal.direction is Direction.MINIMIZE
+        achieved = current <= target if less else current >= target
+        if achieved or target <= 0 or current <= 0:
+            return cls(goal, current, achieved, float(achieved))
+        return cls(goal, current, False, target / current if less else current / target)
 
 
 def canonical_json(value: object) -> str:
