@@ -135,7 +135,7 @@ class Context:
         """The registry, for registering and adopting; imports mlflow."""
         from registry.mlflow_models import ModelRegistry
 
-        return ModelRegistry(self.tracking_uri, self.clock)
+        return ModelRegistry(self.tracking_uri, self.clock, self.settings.mlflow.experiment)
 
     @cached_property
     def runs(self) -> RunLog:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from config.clock import Clock
@@ -30,7 +31,8 @@ from registry.mlflow_files import VersionFiles, write_version_files
 from registry.onnx_files import inspect, open_session, sha256
 from registry.records import ModelSchema, ModelVersion
 
-EXPERIMENT = "prime-spark/models"
+EXPERIMENT = "prime-spark"
+_KIND = "models"
 
 _FOLDER = "model"
 
@@ -41,8 +43,9 @@ class ModelRegistry:
     Every method raises RegistryUnavailable when the server cannot be used.
     """
 
-    def __init__(self, tracking_uri: str, clock: Clock) -> None:
+    def __init__(self, tracking_uri: str, clock: Clock, experiment: str = EXPERIMENT) -> None:
         self._tracking_uri = tracking_uri
+        self._experiment = f"{experiment}/{_KIND}"
         self._clock = clock
         self._aliases = AliasClient(tracking_uri)
         self._catalog = Catalog(tracking_uri)
@@ -83,7 +86,10 @@ class ModelRegistry:
                     return known
             if files.evaluation_digest is not None:
                 facts[tags_of.EVALUATION] = files.evaluation_digest
-            version = _publish(client, model, files, dict(metrics or {}), facts, description)
+            run = client.create_run(
+                experiment_id(client, self._experiment), run_name=f"register {model}"
+            )
+            version = _publish(client, run, model, files, metrics or {}, (facts, description))
         return self._catalog.version(model, version)
 
     def adopt(self, model: str, version: int) -> ModelVersion:
@@ -171,13 +177,13 @@ def _ensure_model(client: MlflowClient, model: str) -> None:
 
 def _publish(
     client: MlflowClient,
+    run: Run,
     model: str,
     files: VersionFiles,
-    metrics: dict[str, float],
-    facts: dict[str, str],
-    description: str,
+    metrics: Mapping[str, float],
+    told: tuple[dict[str, str], str],
 ) -> int:
-    run = client.create_run(experiment_id(client, EXPERIMENT), run_name=f"register {model}")
+    facts, description = told
     status = "FAILED"
     try:
         for name, value in metrics.items():

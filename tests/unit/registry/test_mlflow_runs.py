@@ -13,6 +13,7 @@ from config.errors import InputError, RegistryUnavailable
 from config.loader import load_settings
 from flows.context import Context
 from registry.mlflow_runs import Artefact, Metric, RunLog, RunRecord
+from tests.services.onnx_models import linear_model, write_model
 from tests.services.processes import free_port
 
 
@@ -41,15 +42,22 @@ def _record(key: str | None = None) -> RunRecord:
     )
 
 
-def test_the_setting_names_the_experiment(client: MlflowClient, mlflow_uri: str) -> None:
+def test_the_setting_names_the_experiment(
+    client: MlflowClient, mlflow_uri: str, tmp_path: Path
+) -> None:
     settings = load_settings(
         environ={
             "PRIME_SPARK_MLFLOW__TRACKING_URI": mlflow_uri,
             "PRIME_SPARK_MLFLOW__EXPERIMENT": "team-a",
         }
     )
-    run = client.get_run(Context(settings).runs.log(_record()).run_id)
+    context = Context(settings)
+    run = client.get_run(context.runs.log(_record()).run_id)
     assert client.get_experiment(run.info.experiment_id).name == "team-a/ab_test"
+    made = context.registry.register("named", write_model(tmp_path / "m.onnx", linear_model()))
+    assert made.run_id is not None
+    registered = client.get_run(made.run_id)
+    assert client.get_experiment(registered.info.experiment_id).name == "team-a/models"
 
 
 def test_a_run_carries_everything(log: RunLog, client: MlflowClient, mlflow_uri: str) -> None:
