@@ -1,0 +1,166 @@
+"""Whether a proposal is carried out: the specification's formula with exposure. Pure.
+
+    expected_value = expected_improvement × success_probability
+    score          = expected_value − 0.5 × risk × exposure
+    run            = expected_value ≥ 0.05 and risk ≤ 0.7 and score > 0
+
+Thresholds are settings; the numbers above are their defaults. With exposure 1 (nothing is undone)
+this is the specification's formula to the letter; see `optimizers.exposure` and ADR 007.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from enum import StrEnum
+
+from config.settings import Settings, ThresholdSettings
+from optimizers.exposure import exposure_reason
+from optimizers.learning import Belief
+from optimizers.safety import approval_reason
+from registry.agent_records import Decision, Proposal
+
+RISK_WEIGHT = 0.5
+
+
+class Course(StrEnum):
+    """What follows from a decision."""
+
+    RUN = "run"
+    ASK = "ask"
+    REFUSE = "refuse"
+
+
+def decide(proposal: Proposal, belief: Belief, settings: Settings, exposure: float) -> Decision:
+    """Return the numbers of the formula and its outcome, with the reasons in sentences.
+
+    The exposure, 0 to 1, is that of `optimizers.exposure.exposure_of`.
+    """
+    gain = belief.improvement.mean
+    value = gain * belief.success
+    score = value - RISK_WEIGHT * proposal.risk * exposure
+    thresholds = settings.thresholds
+    run = (
+        value >= thresholds.min_improvement_threshold
+        and proposal.risk <= thresholds.max_risk_threshold
+        and score > 0.0
+    )
+    bare = Decision(
+        run=run,
+        expected_improvement=gain,
+        success_probability=belief.success,
+        success_low=belief.success_low,
+        success_high=belief.success_high,
+        exposure=exposure,
+        risk=proposal.risk,
+        expected_value=value,
+        score=score,
+        approval=approval_reason(proposal, settings),
+    )
+    return replace(
+        bare,
+        reasons=_reasons(bare, thresholds, exposure_reason(proposal, settings)),
+        would_change=turning_points(bare, thresholds),
+    )
+
+
+def course_of(decision: Decision, thresholds: ThresholdSettings) -> Course:
+    """Return what follows: run it, ask a person first, or leave it.
+
+    A risk above the limit can be accepted by a person, where one is asked about risky actions at
+    all; too small a value or a score that is not positive cannot.
+    """
+    if decision.run:
+        return Course.ASK if decision.approval else Course.RUN
+    worth = decision.expected_value >= thresholds.min_improvement_threshold
+    risky = decision.risk > thresholds.max_risk_threshold
+    if worth and decision.score > 0.0 and risky and decision.approval:
+        return Course.ASK
+    return Course.REFUSE
+
+
+def _reasons(one: Decision, limits: ThresholdSettings, exposed: str) -> tuple[str, ...]:
+    least, most = limits.min_improvement_threshold, limits.max_risk_threshold
+    reached = (
+        "reaches the least of" if one.expected_value >= least else "does not reach the least of"
+    )
+    within = "is within" if one.risk <= most else "is above"
+    positive = "is" if one.score > 0.0 else "is not"
+    how = exposed or "it is verified, and undone if it does not help"
+    product = (
+        f"improvement {_share(one.expected_improvement)} × success probability "
+        f"{one.success_probability:.3g}"
+    )
+    difference = (
+        f"{one.expected_value:.3g} − {RISK_WEIGHT:g} × risk {one.risk:.3g} × exposure "
+        f"{one.exposure:.3g}"
+    )
+    return (
+        f"expected value {_share(one.expected_value)} ({product}) {reached} {_share(least)}",
+        f"risk {one.risk:.3g} {within} the limit of {most:.3g}",
+        f"score {one.score:.3g} ({difference}) {positive} above 0",
+        f"exposure {one.exposure:.3g}: {how}",
+    )
+
+
+def turning_points(decision: Decision, limits: ThresholdSettings) -> tuple[str, ...]:
+    """Return what would turn the decision round, each alone unless it says otherwise."""
+    penalty = RISK_WEIGHT * decision.risk * decision.exposure
+    wanted = max(limits.min_improvement_threshold, penalty)
+    risk_limit = _risk_limit(decision, limits)
+    if decision.run:
+        return _to_stop(decision, wanted, risk_limit)
+    return _to_go(decision, limits, wanted)
+
+
+def _to_stop(one: Decision, wanted: float, risk_limit: float) -> tuple[str, ...]:
+    points = [
+        f"a success probability under {wanted / one.expected_improvement:.3g}",
+        f"an expected improvement under {_share(wanted / one.success_probability)}",
+    ]
+    if risk_limit < 1.0:
+        points.append(f"a risk above {risk_limit:.3g}")
+    if one.risk > 0.0 and 2.0 * one.expected_value / one.risk < 1.0:
+        points.append(f"an exposure of {2.0 * one.expected_value / one.risk:.3g} or more")
+    return tuple(points)
+
+
+def _to_go(one: Decision, limits: ThresholdSettings, wanted: float) -> tuple[str, ...]:
+    points = []
+    risky = one.risk > limits.max_risk_threshold
+    if risky:
+        points.append(f"a risk of {limits.max_risk_threshold:.3g} or less")
+    if not _worth(one, limits):
+        both = ", besides" if risky else ""
+        points += [f"{point}{both}" for point in _to_be_worth(one, limits, wanted)]
+    return tuple(points)
+
+
+def _worth(one: Decision, limits: ThresholdSettings) -> bool:
+    return one.expected_value >= limits.min_improvement_threshold and one.score > 0.0
+
+
+def _to_be_worth(one: Decision, limits: ThresholdSettings, wanted: float) -> list[str]:
+    points = []
+    if one.expected_improvement > 0.0 and wanted < one.expected_improvement:
+        points.append(f"a success probability above {wanted / one.expected_improvement:.3g}")
+    if one.success_probability > 0.0:
+        points.append(f"an expected improvement above {_share(wanted / one.success_probability)}")
+    if one.expected_value < limits.min_improvement_threshold or one.expected_value <= 0.0:
+        return points
+    if one.exposure > 0.0:
+        points.append(f"a risk under {2.0 * one.expected_value / one.exposure:.3g}")
+    if one.risk > 0.0:
+        points.append(f"an exposure under {2.0 * one.expected_value / one.risk:.3g}")
+    return points
+
+
+def _risk_limit(one: Decision, limits: ThresholdSettings) -> float:
+    """The greatest risk at which this decision would still be yes."""
+    if one.exposure <= 0.0:
+        return limits.max_risk_threshold
+    return min(limits.max_risk_threshold, 2.0 * one.expected_value / one.exposure)
+
+
+def _share(value: float) -> str:
+    return f"{value * 100.0:.3g} %" if math.isfinite(value) else str(value)
