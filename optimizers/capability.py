@@ -105,6 +105,10 @@ class Tools:
 class Effects(Protocol):
     """How the actions of a capability touch the world; every method may be repeated.
 
+    A process may die between `apply` and the note of what it returned: the others then have to do
+    without that, from the proposal and its key alone. `undo` is also called to make sure that
+    nothing was applied and then changes nothing, so it accepts what is as before already.
+
     All of them raise UnavailableError when the world does not answer. Their outcome is then
     unknown and is looked at, never assumed.
     """
@@ -132,6 +136,22 @@ class Effects(Protocol):
         Raises:
             ConflictError: the world is neither as before nor as applied.
             StaleToken: somebody else works on the action now.
+        """
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """What effects may offer besides: noting, before the effect, what verifying it will need."""
+
+    def prepare(self, action: Action, tools: Tools) -> Mapping[str, JsonValue] | None:
+        """Return what to note in the action's progress; None while that is not known yet.
+
+        Called again and again between intent and effect, and anew after a crash. It changes
+        nothing in the world.
+
+        Raises:
+            UnavailableError: the world does not answer.
         """
         ...
 
