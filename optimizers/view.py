@@ -26,6 +26,7 @@ class View:
         facts: what a target knows besides numbers, by target; its capabilities know the type.
         actions: actions that are not final, and those that ended within the last day.
         held: knobs the agent has stepped aside for, by (target, knob), with the reason.
+        declined: the expected gain of advice that a person declined, by advice id.
         score: the weighted performance score 0 to 100; None when no goal metric is known.
     """
 
@@ -39,6 +40,7 @@ class View:
     actions: Sequence[Action] = ()
     learned: Mapping[tuple[str, str], Learned] = field(default_factory=dict)
     held: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    declined: Mapping[str, float] = field(default_factory=dict)
 
     def recent(self, target: str, metric: str, seconds: float) -> list[Observation]:
         """The observations of a metric within the last `seconds`, oldest first."""
