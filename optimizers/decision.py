@@ -11,7 +11,7 @@ this is the specification's formula to the letter; see `optimizers.exposure` and
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from config.settings import Settings, ThresholdSettings
@@ -29,6 +29,15 @@ class Course(StrEnum):
     RUN = "run"
     ASK = "ask"
     REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One of the formula's conditions: its name, whether it is met, and a sentence."""
+
+    name: str
+    met: bool
+    text: str
 
 
 def decide(proposal: Proposal, belief: Belief, settings: Settings, exposure: float) -> Decision:
@@ -57,9 +66,10 @@ def decide(proposal: Proposal, belief: Belief, settings: Settings, exposure: flo
         score=score,
         approval=approval_reason(proposal, settings),
     )
+    why = exposure_reason(proposal, settings)
     return replace(
         bare,
-        reasons=_reasons(bare, thresholds, exposure_reason(proposal, settings)),
+        reasons=(*(one.text for one in criteria(bare, thresholds)), _exposed(exposure, why)),
         would_change=turning_points(bare, thresholds),
     )
 
@@ -79,14 +89,10 @@ def course_of(decision: Decision, thresholds: ThresholdSettings) -> Course:
     return Course.REFUSE
 
 
-def _reasons(one: Decision, limits: ThresholdSettings, exposed: str) -> tuple[str, ...]:
-    least, most = limits.min_improvement_threshold, limits.max_risk_threshold
-    reached = (
-        "reaches the least of" if one.expected_value >= least else "does not reach the least of"
-    )
-    within = "is within" if one.risk <= most else "is above"
-    positive = "is" if one.score > 0.0 else "is not"
-    how = exposed or "it is verified, and undone if it does not help"
+def criteria(decision: Decision, limits: ThresholdSettings) -> tuple[Criterion, ...]:
+    """Return the three criteria of the formula, met or not, with their numbers."""
+    one, least, most = decision, limits.min_improvement_threshold, limits.max_risk_threshold
+    valuable, modest, positive = one.expected_value >= least, one.risk <= most, one.score > 0.0
     product = (
         f"improvement {_share(one.expected_improvement)} × success probability "
         f"{one.success_probability:.3g}"
@@ -95,11 +101,24 @@ def _reasons(one: Decision, limits: ThresholdSettings, exposed: str) -> tuple[st
         f"{one.expected_value:.3g} − {RISK_WEIGHT:g} × risk {one.risk:.3g} × exposure "
         f"{one.exposure:.3g}"
     )
+    reaches = "reaches" if valuable else "does not reach"
     return (
-        f"expected value {_share(one.expected_value)} ({product}) {reached} {_share(least)}",
-        f"risk {one.risk:.3g} {within} the limit of {most:.3g}",
-        f"score {one.score:.3g} ({difference}) {positive} above 0",
-        f"exposure {one.exposure:.3g}: {how}",
+        Criterion(
+            "expected_value",
+            valuable,
+            f"expected value {_share(one.expected_value)} ({product}) {reaches} the least of "
+            f"{_share(least)}",
+        ),
+        Criterion(
+            "risk",
+            modest,
+            f"risk {one.risk:.3g} is {'within' if modest else 'above'} the limit of {most:.3g}",
+        ),
+        Criterion(
+            "score",
+            positive,
+            f"score {one.score:.3g} ({difference}) is {'' if positive else 'not '}above 0",
+        ),
     )
 
 
@@ -160,6 +179,10 @@ def _risk_limit(one: Decision, limits: ThresholdSettings) -> float:
     if one.exposure <= 0.0:
         return limits.max_risk_threshold
     return min(limits.max_risk_threshold, 2.0 * one.expected_value / one.exposure)
+
+
+def _exposed(exposure: float, why: str) -> str:
+    return f"exposure {exposure:.3g}: {why or 'it is verified, and undone if it does not help'}"
 
 
 def _share(value: float) -> str:

@@ -21,11 +21,15 @@ _PRIOR_WEIGHT = 4.0
 _FLOOR = 0.5
 
 
-def exposure_of(proposal: Proposal, settings: Settings, actions: Iterable[Action] = ()) -> float:
-    """Return the exposure of a proposal, 0 to 1, from settings and past undos of its type."""
+def exposure_of(proposal: Proposal, settings: Settings, measured: float | None = None) -> float:
+    """Return the exposure of a proposal, 0 to 1.
+
+    `measured` is what past undos of its type showed, see `measured_exposure`; without it the
+    setting holds.
+    """
     if exposure_reason(proposal, settings):
         return 1.0
-    return _measured(proposal.type, settings.agent.exposure, actions)
+    return settings.agent.exposure if measured is None else measured
 
 
 def exposure_reason(proposal: Proposal, settings: Settings) -> str:
@@ -37,15 +41,14 @@ def exposure_reason(proposal: Proposal, settings: Settings) -> str:
     return ""
 
 
-def _measured(kind: str, believed: float, actions: Iterable[Action]) -> float:
-    """The setting, moved by the share of a day and of traffic that past undos left exposed."""
-    total, count = believed * _PRIOR_WEIGHT, _PRIOR_WEIGHT
-    for one in actions:
-        share = _exposed(one) if one.proposal.type == kind else None
-        if share is not None:
-            total += share
-            count += 1.0
-    return min(max(total / count, _FLOOR * believed), 1.0)
+def measured_exposure(believed: float, undone: Iterable[Action]) -> float:
+    """Return the setting `believed`, moved by what the undone actions of one type left exposed.
+
+    Each counts with the share of a day until it was undone, times its share of traffic.
+    """
+    shares = [share for share in map(_exposed, undone) if share is not None]
+    total = believed * _PRIOR_WEIGHT + sum(shares)
+    return min(max(total / (_PRIOR_WEIGHT + len(shares)), _FLOOR * believed), 1.0)
 
 
 def _exposed(action: Action) -> float | None:

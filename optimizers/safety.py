@@ -62,7 +62,7 @@ def budget(actions: Iterable[Action], settings: AgentSettings, at: float) -> Bud
         left = max(most - len(within), 0)
         reason = "" if left else f"the budget of {most} actions {word} is used up"
         if reason and most and len(within) >= most:
-            reason += f"; again from {_clock_text(within[-most] + length)}"
+            reason += f"; again from {clock_text(within[-most] + length)}"
         lefts.append(Budget(left, reason))
     return min(lefts, key=lambda one: one.left)
 
@@ -79,30 +79,33 @@ def busy(action: Action) -> bool:
     return action.state.in_flight or action.state is ActionState.SCHEDULED
 
 
-def cooldown_until(actions: Sequence[Action], proposal: Proposal, cooldown_s: float) -> float:
+def cooldown_until(actions: Sequence[Action], advice_id: str, cooldown_s: float) -> float:
     """Return when a capability may act on a target again; 0 when it may at once.
 
-    After a failure of the same advice the cooldown doubles with each failure in a row.
+    After failures of the same advice in a row the cooldown doubles with each of them.
+
+    Args:
+        actions: past actions of this capability on this target, and no others.
+        advice_id: the advice that is to be acted on.
+        cooldown_s: seconds between two actions, from settings.
     """
-    same = [
-        one
-        for one in actions
-        if (one.proposal.type, one.proposal.target) == (proposal.type, proposal.target)
-        and one.executed_at is not None
-    ]
-    if not same:
+    begun = [one.executed_at for one in actions if one.executed_at is not None]
+    if not begun:
         return 0.0
-    latest = max(one.executed_at or 0.0 for one in same) + cooldown_s
-    failed = _failures_in_a_row(same, proposal.advice_id)
+    failed = _failures_in_a_row(actions, advice_id)
     if not failed:
-        return latest
+        return max(begun) + cooldown_s
     doubled = cooldown_s * 2.0 ** min(len(failed), _MAX_DOUBLINGS)
-    return max(latest, (failed[0].executed_at or 0.0) + doubled)
+    return max(max(begun) + cooldown_s, (failed[0].executed_at or 0.0) + doubled)
 
 
 def _failures_in_a_row(actions: Sequence[Action], advice_id: str) -> list[Action]:
     """The last failures of one advice, newest first, up to its last other end."""
-    own = [one for one in actions if one.proposal.advice_id == advice_id and one.state.final]
+    own = [
+        one
+        for one in actions
+        if one.proposal.advice_id == advice_id and one.executed_at is not None and one.state.final
+    ]
     own.sort(key=lambda one: one.executed_at or 0.0, reverse=True)
     failed: list[Action] = []
     for one in own:
@@ -112,5 +115,6 @@ def _failures_in_a_row(actions: Sequence[Action], advice_id: str) -> list[Action
     return failed
 
 
-def _clock_text(at: float) -> str:
+def clock_text(at: float) -> str:
+    """Return a time for a person to read, in UTC."""
     return from_epoch(at).strftime("%Y-%m-%d %H:%M UTC")
