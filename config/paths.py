@@ -44,6 +44,26 @@ class Home:
         """Keys made on first use; readable by the owner only."""
         return self.root / "secrets"
 
+    @property
+    def pause_file(self) -> Path:
+        """The kill switch as a file: while it is there, the agent changes nothing."""
+        return self.run / "PAUSE"
+
+    @property
+    def api_file(self) -> Path:
+        """Where the agent's API listens, as `{"url": …}`; written by the API process."""
+        return self.run / "api.json"
+
+    @property
+    def api_token_file(self) -> Path:
+        """The token the command line uses, made on first start; readable by the owner only."""
+        return self.secrets / "api-token"
+
+    @property
+    def api_tokens_file(self) -> Path:
+        """The hashes of all API tokens, with their names and scopes."""
+        return self.secrets / "api-tokens.json"
+
     def create(self) -> Home:
         """Make the directories, mode 0700.
 

@@ -186,6 +186,8 @@ class Proposal:
         conflicts: names of what it must not share with another running action, besides its target,
             knob and goal metric.
         key: names the effect: doing the same again under the same key changes nothing.
+        subject: what of the target is meant, such as a model's name; empty for all of it. Actions
+            on different subjects of one target do not conflict.
     """
 
     type: str
@@ -204,6 +206,7 @@ class Proposal:
     guardrails: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     finding_ids: tuple[str, ...] = ()
+    subject: str = ""
 
     @property
     def digest(self) -> str:
@@ -213,7 +216,8 @@ class Proposal:
     @property
     def domains(self) -> frozenset[str]:
         """What no two running actions may share: else their effects cannot be told apart."""
-        own = {f"target:{self.target}", f"goal:{self.goal_metric}"}
+        part = f"/{self.subject}" if self.subject else ""
+        own = {f"target:{self.target}{part}", f"goal:{self.goal_metric}{part}"}
         if self.change is not None:
             own.add(f"knob:{self.change.knob}")
         return frozenset(own | set(self.conflicts))
@@ -299,12 +303,33 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write, for a time; the token, not the clock, decides who may."""
+    """The right to write, for a time; the token, not the clock, decides who may.
+
+    Attributes:
+        ttl_s: for how long it is taken and renewed, seconds.
+    """
 
     name: str
     holder: str
     token: int
     expires_at: float
+    ttl_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StartLimits:
+    """What may be started at all, whoever starts it.
+
+    Attributes:
+        max_concurrent: actions in flight at the same time.
+        changes_per_hour, changes_per_day: actions started within the last hour and day.
+        cooldown_s: seconds between two starts of one action type on one target.
+    """
+
+    max_concurrent: int
+    changes_per_hour: int
+    changes_per_day: int
+    cooldown_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,14 @@ actions = Table(
     Column("undo_failures", Integer, nullable=False),
     Column("executed_at", _TIME),
     Column("finished_at", _TIME),
+    # The realised improvement out of `effect`, so that it can be summed up.
+    Column("gain", _REAL),
     Index("actions_by_state", "state", "created_at"),
     Index("actions_by_advice", "advice_id", "created_at"),
     Index("actions_by_type", "type", "target", "executed_at"),
     Index("actions_by_time", "created_at", "id"),
+    Index("actions_by_start", "executed_at"),
+    Index("actions_by_end", "finished_at"),
 )
 
 approvals = Table(
