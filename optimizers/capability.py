@@ -106,7 +106,8 @@ class Effects(Protocol):
     """How the actions of a capability touch the world; every method may be repeated.
 
     A process may die between `apply` and the note of what it returned: the others then have to do
-    without that, from the proposal and its key alone. `undo` is also called to make sure that
+    without that, from the proposal and its key alone. Both `apply` and `undo` are called under the
+    ledger's lock of the target, so they are short and limited in time. `undo` is also called to make sure that
     nothing was applied and then changes nothing, so it accepts what is as before already.
 
     All of them raise UnavailableError when the world does not answer. Their outcome is then
