@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
+from config.errors import InputError
 from registry.agent_records import Change, Observation
 
 
@@ -83,3 +84,24 @@ class Guard(Protocol):
             ConflictError: the agent was paused, or the action's deadline is over.
         """
         ...
+
+
+class ObserveOnly:
+    """For targets without knobs: says so when asked for one."""
+
+    name: str
+
+    def knobs(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def read(self, knob: str) -> JsonValue:
+        """Raise InputError: there is no knob."""
+        raise self._no_knob(knob)
+
+    def write(self, change: Change, guard: Guard) -> None:  # noqa: ARG002
+        """Raise InputError: there is no knob."""
+        raise self._no_knob(change.knob)
+
+    def _no_knob(self, knob: str) -> InputError:
+        return InputError(f"{self.name} has no knob {knob!r}; it is only observed")
