@@ -107,8 +107,8 @@ class Effects(Protocol):
 
     A process may die between `apply` and the note of what it returned: the others then have to do
     without that, from the proposal and its key alone. Both `apply` and `undo` are called under the
-    ledger's lock of the target, so they are short and limited in time. `undo` is also called to make sure that
-    nothing was applied and then changes nothing, so it accepts what is as before already.
+    ledger's lock of the target, so they are short and limited in time. `undo` is also called to
+    make sure that nothing was applied: it accepts what is as before already, and leaves it so.
 
     All of them raise UnavailableError when the world does not answer. Their outcome is then
     unknown and is looked at, never assumed.
@@ -152,6 +152,7 @@ class Preparing(Protocol):
         nothing in the world.
 
         Raises:
+            ConflictError: the effect could not be verified, so it must not be brought about.
             UnavailableError: the world does not answer.
         """
         ...

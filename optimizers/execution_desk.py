@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pydantic import JsonValue
-from registry.agent_control import ControlStore
-from registry.agent_learning import LearningStore
 
 from config.clock import Clock, epoch
-from config.errors import HandedOver, StaleToken
+from config.errors import ConflictError, HandedOver, InputError, StaleToken
 from config.settings import Settings
 from optimizers.capability import Capability, Effects, Preparing, Seen, Tools
 from registry.agent_actions import ActionStore
-from registry.agent_limits import StartLimits
-from registry.agent_records import Action, Effect
+from registry.agent_control import ControlStore
+from registry.agent_learning import LearningStore
+from registry.agent_records import Action, Effect, StartLimits
 
 T = TypeVar("T")
 
@@ -83,10 +82,15 @@ class ActionDesk:
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Generic[T]):
-    """What a call of an effect came to: its value, or the trouble there was, in a sentence."""
+    """What a call of an effect came to: its value, or the trouble there was, in a sentence.
+
+    Attributes:
+        refused: the trouble was a plain no, so trying again would not help.
+    """
 
     value: T | None
     trouble: str = ""
+    refused: bool = False
 
 
 def attempt(call: Callable[[], T]) -> Attempt[T]:
@@ -101,7 +105,8 @@ def attempt(call: Callable[[], T]) -> Attempt[T]:
     except (StaleToken, HandedOver):
         raise
     except Exception as error:  # noqa: BLE001 - a capability may be anybody's: whatever it raises, its action has to come to a safe end
-        return Attempt(None, f"{type(error).__name__}: {error}")
+        refused = isinstance(error, ConflictError | InputError)
+        return Attempt(None, f"{type(error).__name__}: {error}", refused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from optimizers.capability import Seen, Sight
 from optimizers.execution_desk import ActionDesk, attempt
+from optimizers.learning import learned_from, lesson_of
 from registry.agent_records import Action, ActionState, Effect, Verdict
 
 _LOG = logging.getLogger(__name__)
@@ -100,8 +101,7 @@ def conclude(desk: ActionDesk, action: Action, effect: Effect, sight: Sight) -> 
             action, ActionState.VERIFYING, f"{effect.verdict}: {effect.reason}", effect=effect
         )
         desk.checkpoint("judged")
-    desk.learning.record(action)
-    desk.checkpoint("learned")
+    _learn(desk, action)
     reason = f"{effect.verdict}: {effect.reason}"
     if effect.worsened:
         reason += f"; worse besides: {', '.join(effect.worsened)}"
@@ -117,6 +117,14 @@ def conclude(desk: ActionDesk, action: Action, effect: Effect, sight: Sight) -> 
     return finish(
         desk, action, ActionState.FAILED, f"{reason}; left so (safety.rollback_on_failure is off)"
     )
+
+
+def _learn(desk: ActionDesk, action: Action) -> None:
+    """Learn from a verified outcome; the store takes each action once."""
+    lesson = lesson_of(action)
+    if lesson is not None:
+        desk.learning.record(action, lambda known: learned_from(known, lesson, desk.now))
+        desk.checkpoint("learned")
 
 
 def _conclude_job(desk: ActionDesk, action: Action, effect: Effect, sight: Sight) -> Stepped:

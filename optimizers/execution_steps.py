@@ -195,6 +195,8 @@ def _bring_about(hands: Hands) -> Stepped:
 def _prepare(hands: Hands) -> Stepped:
     desk, action = hands.desk, hands.action
     prepared = hands.prepare()
+    if prepared.refused:
+        return begin_undo(desk, action, f"it was not applied: {prepared.trouble}")
     if prepared.trouble:
         return _failed_attempt(hands, prepared.trouble)
     if prepared.value is None:
