@@ -3,9 +3,10 @@
 `python -m benchmarks.effect` measures its error rate and power by simulation.
 
 Stated error rate: without any effect, the chance of a verdict of improved or worse is at most
-`alpha`, guardrails included. It holds under heavy tails and autocorrelation for samples in pairs of
-random order, and for windows around one switch up to an autocorrelation of 0.8 from sample to
-sample. It holds for one look: judge once, at a number of samples fixed beforehand.
+`alpha`, guardrails included; half of it without guardrails. It holds under heavy tails and
+autocorrelation for samples in pairs of random order, and for windows around one switch up to an
+autocorrelation of 0.8 from sample to sample. It holds for one look: judge once, at a number of
+samples fixed beforehand.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class EffectResult:
     Attributes:
         gain: relative improvement, positive is better (0.12 is 12 %); None where it is not defined,
             as without data or from a value of 0.
-        low, high: its 1 - alpha interval, infinite where the samples bound nothing.
+        low, high: its 1 - alpha / 2 interval, infinite where the samples bound nothing.
         p_value: two-sided, of the goal metric; None when it was not tested.
         worsened: guardrail metrics that got worse.
     """
@@ -104,8 +105,8 @@ def judge(
 ) -> EffectResult:
     """Say whether the goal metric improved and no guardrail metric got worse.
 
-    Half of `alpha` goes to the goal and half to the guardrails together (Holm); without guardrails
-    the goal has all of it. A guardrail that cannot be judged leaves the verdict inconclusive.
+    Half of `alpha` goes to the goal and half to the guardrails together (Holm). An improvement
+    with a guardrail that cannot be judged is inconclusive.
 
     Args:
         goal: the goal metric's samples.
@@ -119,7 +120,7 @@ def judge(
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha is {alpha}; it must lie between 0 and 0.5")
     guards = guardrails or {}
-    share = alpha / 2 if guards else alpha
+    share = alpha / 2
     measured = _measure(goal, direction, share)
     if isinstance(measured, _Unmeasured):
         return EffectResult(measured.verdict, f"goal metric: {measured.reason}")

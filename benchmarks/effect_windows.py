@@ -33,7 +33,7 @@ FloatArray = NDArray[np.float64]
 
 _EXACT_PAIRS = 100
 _WIDTH_ALPHA = 0.02
-_AUTOCORRELATION_ALPHA = 0.05
+_AUTOCORRELATION_ALPHA = 0.10
 _MAX_AUTOCORRELATION = 0.95
 MIN_WINDOW = 8
 """Fewer samples than this on a side of a switch show nothing of their own autocorrelation."""
@@ -158,7 +158,7 @@ def variance_inflation(before: FloatArray, after: FloatArray) -> float:
     """By how much autocorrelation widens the variance of a window's centre: its upper bound.
 
     Lag-1 correlation of ranks within each window (ranks, so that outliers do not hide it), freed of
-    its bias (Kendall, Biometrika 41 (1954) 403–404), plus 1.64 standard errors.
+    its bias (Kendall, Biometrika 41 (1954) 403–404), plus 1.28 standard errors.
     """
     size = min(before.size, after.size)
     products = squares = 0.0
