@@ -12,7 +12,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection, Engine, func, insert, select
 
 from config.clock import Clock, epoch
-from config.errors import ConflictError
+from config.errors import ConflictError, InputError
 from registry.agent_advice import write_declined
 from registry.agent_moves import locked_action, move_row
 from registry.agent_people import Approval
@@ -128,7 +128,7 @@ class ApprovalStore:
 
 def _known(way: str) -> str:
     if way not in _WAYS:
-        raise ConflictError(f"{way!r} is no way to decide; use {', '.join(sorted(_WAYS))}")
+        raise InputError(f"{way!r} is no way to decide; use {', '.join(sorted(_WAYS))}")
     return way
 
 
