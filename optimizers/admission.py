@@ -81,19 +81,9 @@ def refusal_before(
     """Return why a proposal is not even weighed; None when it is."""
     return (
         _known(proposal, past, settings)
+        or _declined(proposal, view)
         or _stepped_aside(proposal, view)
         or _cooling(proposal, view, past, settings)
-    )
-
-
-def refusal_declined(proposal: Proposal, decision: Decision, view: View) -> Refusal | None:
-    """Return that a person declined this advice and its expected gain has not doubled since."""
-    gain = view.declined.get(proposal.advice_id)
-    if gain is None or returns(gain, decision.expected_improvement):
-        return None
-    return SkipKind.DECLINED, (
-        f"declined at an expected gain of {gain:.3g}; it is raised again from {2 * gain:.3g} on, "
-        f"now {decision.expected_improvement:.3g}"
     )
 
 
@@ -106,6 +96,16 @@ def _known(proposal: Proposal, past: Past, settings: Settings) -> Refusal | None
         if one.state is ActionState.SIMULATED and settings.safety.simulation_mode:
             return SkipKind.KNOWN, f"it was simulated as action {one.id}"
     return None
+
+
+def _declined(proposal: Proposal, view: View) -> Refusal | None:
+    before, now = view.declined.get(proposal.advice_id), proposal.expected.mean
+    if before is None or returns(before, now):
+        return None
+    return SkipKind.DECLINED, (
+        f"declined at an expected gain of {before:.3g}; it is raised again from {2 * before:.3g} "
+        f"on, now {now:.3g}"
+    )
 
 
 def _stepped_aside(proposal: Proposal, view: View) -> Refusal | None:

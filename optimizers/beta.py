@@ -13,7 +13,7 @@ from functools import lru_cache
 _TINY = 1e-300
 _PRECISION = 1e-15
 _MAX_TERMS = 10_000
-_HALVINGS = 200
+_WIDTH = 1e-13
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
@@ -49,7 +49,7 @@ def beta_quantile(share: float, a: float, b: float) -> float:
     if share in {0.0, 1.0}:
         return share
     low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
+    while high - low > _WIDTH * high:
         middle = (low + high) / 2.0
         if middle in {low, high}:
             break

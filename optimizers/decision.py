@@ -134,13 +134,13 @@ def turning_points(decision: Decision, limits: ThresholdSettings) -> tuple[str, 
 
 def _to_stop(one: Decision, wanted: float, risk_limit: float) -> tuple[str, ...]:
     points = [
-        f"a success probability under {wanted / one.expected_improvement:.3g}",
+        f"a success probability under {wanted / one.expected_improvement:.4g}",
         f"an expected improvement under {_share(wanted / one.success_probability)}",
     ]
     if risk_limit < 1.0:
-        points.append(f"a risk above {risk_limit:.3g}")
+        points.append(f"a risk above {risk_limit:.4g}")
     if one.risk > 0.0 and 2.0 * one.expected_value / one.risk < 1.0:
-        points.append(f"an exposure of {2.0 * one.expected_value / one.risk:.3g} or more")
+        points.append(f"an exposure of {2.0 * one.expected_value / one.risk:.4g} or more")
     return tuple(points)
 
 
@@ -148,7 +148,7 @@ def _to_go(one: Decision, limits: ThresholdSettings, wanted: float) -> tuple[str
     points = []
     risky = one.risk > limits.max_risk_threshold
     if risky:
-        points.append(f"a risk of {limits.max_risk_threshold:.3g} or less")
+        points.append(f"a risk of {limits.max_risk_threshold:.4g} or less")
     if not _worth(one, limits):
         both = ", besides" if risky else ""
         points += [f"{point}{both}" for point in _to_be_worth(one, limits, wanted)]
@@ -162,15 +162,15 @@ def _worth(one: Decision, limits: ThresholdSettings) -> bool:
 def _to_be_worth(one: Decision, limits: ThresholdSettings, wanted: float) -> list[str]:
     points = []
     if one.expected_improvement > 0.0 and wanted < one.expected_improvement:
-        points.append(f"a success probability above {wanted / one.expected_improvement:.3g}")
+        points.append(f"a success probability above {wanted / one.expected_improvement:.4g}")
     if one.success_probability > 0.0:
         points.append(f"an expected improvement above {_share(wanted / one.success_probability)}")
     if one.expected_value < limits.min_improvement_threshold or one.expected_value <= 0.0:
         return points
     if one.exposure > 0.0:
-        points.append(f"a risk under {2.0 * one.expected_value / one.exposure:.3g}")
+        points.append(f"a risk under {2.0 * one.expected_value / one.exposure:.4g}")
     if one.risk > 0.0:
-        points.append(f"an exposure under {2.0 * one.expected_value / one.risk:.3g}")
+        points.append(f"an exposure under {2.0 * one.expected_value / one.risk:.4g}")
     return points
 
 
@@ -186,4 +186,4 @@ def _exposed(exposure: float, why: str) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{value * 100.0:.3g} %" if math.isfinite(value) else str(value)
+    return f"{value * 100.0:.4g} %" if math.isfinite(value) else str(value)

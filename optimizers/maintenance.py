@@ -93,10 +93,11 @@ def _days(text: str, days: str | None) -> frozenset[int]:
         return frozenset(range(7))
     found: set[int] = set()
     for part in days.lower().replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if first not in _DAYS or (last or first) not in _DAYS:
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if first not in _DAYS or last not in _DAYS:
             raise _refused(text)
-        start, end = _DAYS.index(first), _DAYS.index(last or first)
+        start, end = _DAYS.index(first), _DAYS.index(last)
         found.update((start + step) % 7 for step in range((end - start) % 7 + 1))
     return frozenset(found)
 

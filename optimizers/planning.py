@@ -18,7 +18,6 @@ from optimizers.admission import (
     SkipKind,
     Skipped,
     refusal_before,
-    refusal_declined,
 )
 from optimizers.capability import Capability
 from optimizers.decision import Course, course_of, criteria, decide
@@ -84,7 +83,7 @@ def _weighed(
             skipped.append(Skipped(one.proposal, *refusal))
             continue
         decision = weigh(one, view, past, settings)
-        refusal = _refused(decision, settings) or refusal_declined(one.proposal, decision, view)
+        refusal = _refused(decision, settings)
         if refusal is not None:
             skipped.append(Skipped(one.proposal, *refusal, decision))
         else:
