@@ -95,6 +95,11 @@ class EventLog:
         with reading(self._engine) as connection:
             return [_entry(row) for row in connection.execute(query)]
 
+    def last_id(self) -> int:
+        """The number of the newest entry; 0 for an empty log."""
+        with reading(self._engine) as connection:
+            return int(connection.scalar(select(event_head.c.last_id)) or 0)
+
     def verify(self) -> VerifyResult:
         """Compute the whole chain again and compare it with what stands in the database."""
         last_id, last_hash = 0, ""
