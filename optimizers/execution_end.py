@@ -75,7 +75,7 @@ def step_aside(desk: ActionDesk, action: Action, seen: Seen) -> Stepped:
     change = action.proposal.change
     found = seen.detail or f"found {seen.value!r}"
     if change is None:
-        return finish(desk, action, ActionState.FAILED, f"the job was ended elsewhere: {found}")
+        return finish(desk, action, ActionState.FAILED, f"the job is not gone on with: {found}")
     reason = f"{change.knob} of {action.proposal.target} was changed by another hand: {found}"
     desk.control.hold_knob(action.proposal.target, change.knob, reason)
     desk.checkpoint("knob held")
@@ -131,5 +131,4 @@ def _conclude_job(desk: ActionDesk, action: Action, effect: Effect, sight: Sight
     reason = f"{effect.verdict}: {effect.reason}"
     if sight is Sight.UNDER_WAY:
         return begin_undo(desk, action, reason)
-    kept = effect.verdict in {Verdict.IMPROVED, Verdict.INCONCLUSIVE} and not effect.worsened
-    return finish(desk, action, ActionState.COMPLETED if kept else ActionState.FAILED, reason)
+    return finish(desk, action, ActionState.FAILED, reason)

@@ -105,7 +105,7 @@ def undo(hands: Hands) -> Stepped:
     """Put back what was there, and read that it is back."""
     desk, action = hands.desk, hands.action
     looked = hands.look()
-    if looked.value is not None and looked.value.sight is Sight.OTHER:
+    if looked.value is not None and _touched(action, looked.value.sight):
         return step_aside(desk, action, looked.value)
     if desk.overdue(action):
         return hand_over(desk, action, f"it could not be put back in time ({action.reason})")
@@ -236,6 +236,11 @@ def _unseen(hands: Hands, trouble: str) -> Stepped:
         return Stepped(action, desk.poll_s)
     effect = Effect(Verdict.NO_DATA, f"it cannot be looked at: {trouble}")
     return conclude(desk, action, effect, Sight.UNDER_WAY)
+
+
+def _touched(action: Action, sight: Sight) -> bool:
+    """True when another hand has changed the knob; of a job, whatever is over is over."""
+    return action.proposal.change is not None and sight is Sight.OTHER
 
 
 def _changed_since(action: Action, sight: Sight) -> bool:
