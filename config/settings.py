@@ -192,6 +192,7 @@ class AgentSettings(Section):
     capabilities: Names = ()
     targets: Names = ()
     notifiers: Names = ("log",)
+    webhook_url: str | None = None
     lease_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
     target_timeout_seconds: float = Field(default=5.0, gt=0.0, le=60.0)
     exposure: Share = 0.1

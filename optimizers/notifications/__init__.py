@@ -1,0 +1,1 @@
+"""Who is told what happens: one file for each way of telling."""

@@ -1,0 +1,56 @@
+"""Entry points of the targets that come with Prime Spark.
+
+A target whose server's address is not known is left out: there is nothing to look at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from optimizers.plugins import PluginContext
+from optimizers.targets.base import Target
+from optimizers.targets.host import HostTarget
+from optimizers.targets.mlflow import MlflowTarget
+from optimizers.targets.prefect import PrefectTarget, credentials
+from optimizers.targets.prometheus import PrometheusTarget
+from optimizers.targets.registry import RegistryTarget
+from optimizers.targets.serving import ServingTarget
+
+
+def host(context: PluginContext) -> Target:
+    """Entry point `host`: this machine."""
+    return HostTarget(context.clock)
+
+
+def serving(context: PluginContext) -> Sequence[Target]:
+    """Entry point `serving`: the local predictor."""
+    url = context.addresses.get("predictor")
+    return [ServingTarget(url, context.clock)] if url else []
+
+
+def registry(context: PluginContext) -> Sequence[Target]:
+    """Entry point `registry`: the models of the MLflow server."""
+    url, timeout = context.addresses.get("mlflow"), context.settings.mlflow.timeout_seconds
+    return [RegistryTarget(url, context.clock, timeout_s=timeout)] if url else []
+
+
+def mlflow(context: PluginContext) -> Sequence[Target]:
+    """Entry point `mlflow`: the MLflow server itself."""
+    url = context.addresses.get("mlflow")
+    return [MlflowTarget(url, context.clock)] if url else []
+
+
+def prefect(context: PluginContext) -> Sequence[Target]:
+    """Entry point `prefect`: the Prefect server."""
+    url, pool = context.addresses.get("prefect"), context.settings.prefect.work_pool
+    headers = credentials(os.environ)
+    return [PrefectTarget(url, context.clock, pool, headers=headers)] if url else []
+
+
+def prometheus(context: PluginContext) -> Sequence[Target]:
+    """Entry point `prometheus`: one target for each server in the settings."""
+    return [
+        PrometheusTarget(one.name, one.url, one.queries, context.clock)
+        for one in context.settings.prometheus
+    ]
