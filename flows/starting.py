@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
-
 from config.errors import ConfigError, UnavailableError
 from flows.context import Context
 from flows.names import deployment_of
 from flows.prefect_rest import Start, StartState
 from optimizers.models.desk import Desk, move_stage
-from optimizers.models.lifecycle import Nothing, Situation, Step, StepKind, next_step
+from optimizers.models.lifecycle import Nothing, Situation, Step, next_step
+from optimizers.models.step_parameters import parameters_of
 from registry.records import CHAMPION_ALIAS, Stage
 
 _HOPELESS = {
@@ -60,31 +59,6 @@ def start_next(context: Context, desk: Desk, model: str, version: int) -> str:
     except (UnavailableError, ConfigError) as error:
         return f"what follows is left to watch_models ({error})"
     return f"{step.kind} follows ({start.state}, flow run {start.flow_run_id}): {step.reason}"
-
-
-def parameters_of(step: Step) -> dict[str, JsonValue]:
-    """The parameters of a step's flow.
-
-    Raises:
-        ValueError: the step is no flow of its own.
-    """
-    match step.kind:
-        case StepKind.BENCHMARK | StepKind.PROMOTE:
-            return {"model": step.model, "version": step.version}
-        case StepKind.AB_TEST:
-            return {
-                "test": {
-                    "model": step.model,
-                    "model_a": step.champion,
-                    "model_b": step.version,
-                    "test_id": step.test_id,
-                }
-            }
-        case StepKind.ROLLBACK:
-            return {"model": step.model, "version": step.version, "reason": step.reason}
-        case StepKind.RETRAIN:
-            return {"model": step.model, "reason": step.reason}
-    raise ValueError(f"{step.kind} is no flow of its own")
 
 
 def _mark_failed(desk: Desk, step: Step, start: Start, words: str) -> None:

@@ -19,6 +19,7 @@ from config.errors import (
     ConflictError,
     DeadlineExceeded,
     InputError,
+    PrimeSparkError,
     RegistryUnavailable,
 )
 from registry.alias_client import AliasRegistry
@@ -39,6 +40,10 @@ _SEEN_BY = "the mover of aliases"
 
 def _nothing(_point: str) -> None:
     """Pass a checkpoint."""
+
+
+def _permitted() -> None:
+    """Let every move happen."""
 
 
 class AliasMover:
@@ -75,8 +80,20 @@ class AliasMover:
         actor: str,
         reason: str,
         deadline_s: float = 10.0,
+        permit: Callable[[], None] = _permitted,
     ) -> AliasMove:
         """Move an alias from the expected version to another; None is "no such alias".
+
+        Args:
+            model: the registered model's name.
+            alias: its alias.
+            expected: what it names now.
+            to: what it is to name.
+            actor: who moves it, for the record.
+            reason: why, for the record.
+            deadline_s: longest time for all of it.
+            permit: called under the lock, right before the write; what it raises ends the move
+                with nothing written.
 
         Raises:
             ConflictError: the alias names another version than expected; it was left alone. Or
@@ -93,7 +110,7 @@ class AliasMover:
             self._compare(intended)
             move = self._history.intend(intended)
             self._checkpoint(f"{alias}:intent")
-            return self._carry_out(move, deadline)
+            return self._carry_out(move, deadline, permit)
 
     def recover(self, model: str | None = None, *, deadline_s: float = 10.0) -> list[AliasMove]:
         """Settle the moves that a killed process left open, and return how they came out.
@@ -111,7 +128,14 @@ class AliasMover:
         return settled
 
     def promote(
-        self, model: str, version: int, *, expected_champion: int | None, actor: str, reason: str
+        self,
+        model: str,
+        version: int,
+        *,
+        expected_champion: int | None,
+        actor: str,
+        reason: str,
+        permit: Callable[[], None] = _permitted,
     ) -> list[AliasMove]:
         """Make a version the champion; the one before becomes `previous`.
 
@@ -135,7 +159,15 @@ class AliasMover:
         if aliases.get(CHALLENGER_ALIAS) == version:
             wanted.append((CHALLENGER_ALIAS, None))
         return [
-            self.move(model, alias, expected=aliases.get(alias), to=to, actor=actor, reason=reason)
+            self.move(
+                model,
+                alias,
+                expected=aliases.get(alias),
+                to=to,
+                actor=actor,
+                reason=reason,
+                permit=permit,
+            )
             for alias, to in wanted
             if aliases.get(alias) != to
         ]
@@ -150,7 +182,7 @@ class AliasMover:
         self._history.observe(model, {alias: found}, _SEEN_BY)
         return found
 
-    def _carry_out(self, move: AliasMove, deadline: float) -> AliasMove:
+    def _carry_out(self, move: AliasMove, deadline: float, permit: Callable[[], None]) -> AliasMove:
         try:
             found = self._registry.aliases(move.model).get(move.alias)
         except RegistryUnavailable as error:
@@ -166,6 +198,11 @@ class AliasMover:
                 f"there was no time left to move {move.model}@{move.alias}; it was left alone"
             )
         self._checkpoint(f"{move.alias}:compared")
+        try:
+            permit()
+        except PrimeSparkError as error:
+            self._history.settle(move, MoveState.FAILED, f"not permitted: {error}")
+            raise
         self._write(move)
         self._checkpoint(f"{move.alias}:written")
         settled, found = self._verify(move)

@@ -30,7 +30,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 
@@ -88,7 +87,7 @@ def log_evidence(stages: Sequence[Stage], mixture: Mixture) -> float:
     for stage in stages:
         mine, other = _event_factors(stage.share, ratios)
         products += stage.challenger * mine + stage.champion * other
-    return float(logsumexp(log_weights + products))
+    return float(np.logaddexp.reduce(log_weights + products))
 
 
 def log_evidence_of(
@@ -98,7 +97,7 @@ def log_evidence_of(
     ratios, log_weights = _points(mixture)
     mine, other = _event_factors(share, ratios)
     x, y = np.asarray(challenger, float)[..., None], np.asarray(champion, float)[..., None]
-    return np.asarray(logsumexp(log_weights + x * mine + y * other, axis=-1))
+    return np.asarray(np.logaddexp.reduce(log_weights + x * mine + y * other, axis=-1))
 
 
 def e_value(log_value: float) -> float:

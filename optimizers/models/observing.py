@@ -24,6 +24,7 @@ from optimizers.models.watching import (
 )
 from registry.records import (
     CHAMPION_ALIAS,
+    PREVIOUS_ALIAS,
     Experiment,
     MetricTotals,
     TrialVerdict,
@@ -77,6 +78,7 @@ def observe(desk: Desk, settings: Settings, model: str, run_states: RunStates) -
             for stage in stages.values()
             if stage.stage in AT_WORK and not is_worked_on(desk, model, stage.version)
         ),
+        previous=aliases.get(PREVIOUS_ALIAS),
     )
 
 

@@ -8,9 +8,10 @@ predictor; where no predictor is known, or it does not answer, the result says s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from config.errors import ConflictError, UnavailableError
+from config.errors import ConflictError, StaleToken, UnavailableError
 from optimizers.models.desk import Desk, move_stage
 from optimizers.models.served import served_versions
 from registry.records import (
@@ -52,10 +53,23 @@ class Serving:
     deadline_s: float = 10.0
 
 
-def promote(
-    desk: Desk, model: str, version: int, serving: Serving, *, actor: str, flow_run_id: str | None
+def _permitted() -> None:
+    """Let every move happen."""
+
+
+def promote(  # noqa: PLR0913 - these are the parts of a promotion
+    desk: Desk,
+    model: str,
+    version: int,
+    serving: Serving,
+    *,
+    actor: str,
+    flow_run_id: str | None,
+    permit: Callable[[], None] = _permitted,
 ) -> Promotion:
     """Make a version the champion after its verdict; done already, it changes nothing.
+
+    `permit` is asked right before each alias is written, and ends the promotion by raising.
 
     Raises:
         ConflictError: there is no verdict for it, or @champion is not the version it won against.
@@ -72,7 +86,12 @@ def promote(
     )
     desk.checkpoint("promoting")
     desk.moves.promote(
-        model, version, expected_champion=grounds.former, actor=actor, reason=grounds.reason
+        model,
+        version,
+        expected_champion=grounds.former,
+        actor=actor,
+        reason=grounds.reason,
+        permit=permit,
     )
     desk.checkpoint("moved")
     _crown(desk, model, version, grounds, flow_run_id)
@@ -88,6 +107,7 @@ def roll_back(  # noqa: PLR0913 - these are the parts of a way back
     actor: str,
     reason: str,
     flow_run_id: str | None,
+    permit: Callable[[], None] = _permitted,
 ) -> Promotion:
     """Bring the version behind @previous back in place of the champion `leaves`.
 
@@ -103,8 +123,15 @@ def roll_back(  # noqa: PLR0913 - these are the parts of a way back
     desk.checkpoint("way back noted")
     try:
         desk.moves.promote(
-            model, back, expected_champion=leaves, actor=actor, reason=grounds.reason
+            model,
+            back,
+            expected_champion=leaves,
+            actor=actor,
+            reason=grounds.reason,
+            permit=permit,
         )
+    except StaleToken:
+        raise  # another one goes on with it, and needs the note of where to
     except ConflictError:
         _note(desk, model, leaves, back, "given_up")
         raise

@@ -70,6 +70,7 @@ class ModelView:
 
     Attributes:
         champion: the version behind @champion.
+        previous: the version behind @previous.
         runs: what Prefect says of the flow runs that matter here.
         abandoned: versions at a stage of work on which no process works.
     """
@@ -82,6 +83,7 @@ class ModelView:
     quality: Quality = field(default_factory=Quality)
     runs: dict[str, RunState] = field(default_factory=dict)
     abandoned: frozenset[int] = frozenset()
+    previous: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
