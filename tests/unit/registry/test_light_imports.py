@@ -21,6 +21,13 @@ LIGHT = [
     "lifecycle",
     "onnx_files",
     "ledger.events",
+    "agent_actions",
+    "agent_approvals",
+    "agent_control",
+    "agent_findings",
+    "agent_leases",
+    "agent_learning",
+    "audit",
 ]
 
 
