@@ -19,8 +19,9 @@ from optimizers.targets.serving import ServingTarget
 
 
 def host(context: PluginContext) -> Target:
-    """Entry point `host`: this machine."""
-    return HostTarget(context.clock)
+    """Entry point `host`: this machine, with the file systems of the root and of the home."""
+    disks = dict.fromkeys(("/", str(context.settings.home_dir.root)))
+    return HostTarget(context.clock, tuple(disks))
 
 
 def serving(context: PluginContext) -> Sequence[Target]:

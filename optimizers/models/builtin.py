@@ -1,0 +1,65 @@
+"""Entry points of the model actions, and of the target they act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optimizers.capability import Capability
+from optimizers.models.capabilities.ab_test import AbTest
+from optimizers.models.capabilities.model_benchmark import ModelBenchmark
+from optimizers.models.capabilities.model_deploy import ModelDeploy
+from optimizers.models.capabilities.model_promote import ModelPromote
+from optimizers.models.capabilities.model_retire import ModelRetire
+from optimizers.models.capabilities.model_retrain import ModelRetrain
+from optimizers.models.capabilities.model_rollback import ModelRollback
+from optimizers.models.capabilities.model_update import ModelUpdate
+from optimizers.plugins import PluginContext
+
+MODELS_TARGET = "models_target"
+"""Name in the context's extras of what makes the target `models`, which needs the ledger."""
+
+
+def models(context: PluginContext) -> Sequence[object]:
+    """Entry point `models`: the life-cycle of every model, where registry and ledger are known."""
+    make = context.extras.get(MODELS_TARGET)
+    return [make()] if callable(make) else []
+
+
+def ab_test(context: PluginContext) -> Capability:
+    """Entry point `ab_test`."""
+    return AbTest(context.settings)
+
+
+def model_benchmark(context: PluginContext) -> Capability:
+    """Entry point `model_benchmark`."""
+    return ModelBenchmark(context.settings)
+
+
+def model_deploy(context: PluginContext) -> Capability:
+    """Entry point `model_deploy`."""
+    return ModelDeploy(context.settings)
+
+
+def model_promote(context: PluginContext) -> Capability:
+    """Entry point `model_promote`."""
+    return ModelPromote(context.settings)
+
+
+def model_retire(context: PluginContext) -> Capability:
+    """Entry point `model_retire`."""
+    return ModelRetire(context.settings)
+
+
+def model_retrain(context: PluginContext) -> Capability:
+    """Entry point `model_retrain`."""
+    return ModelRetrain(context.settings)
+
+
+def model_rollback(context: PluginContext) -> Capability:
+    """Entry point `model_rollback`."""
+    return ModelRollback(context.settings)
+
+
+def model_update(context: PluginContext) -> Capability:
+    """Entry point `model_update`."""
+    return ModelUpdate(context.settings)
