@@ -74,9 +74,10 @@ async def limited_body(scope: Scope, receive: Receive, most: int) -> Receive | N
     None when the client went away.
 
     Raises:
-        Refused: the body is larger than `most` bytes, or takes too long to come.
+        Refused: the body is larger than `most` bytes, takes too long to come, or is not JSON.
     """
-    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    headers = dict(scope["headers"])
+    declared = headers.get(b"content-length", b"0")
     if not declared.isdigit() or len(declared) > 18 or int(declared) > most:
         raise _too_large(most)
     try:
@@ -86,6 +87,12 @@ async def limited_body(scope: Scope, receive: Receive, most: int) -> Receive | N
         raise Refused(
             HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {_BODY_S:.0f} s"
         ) from None
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if body and kind != b"application/json":
+        # A form on a foreign page can send other types without asking; JSON it cannot.
+        raise Refused(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json"
+        )
     return _replaying(body, receive) if body is not None else None
 
 

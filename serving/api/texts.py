@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Path, Query
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator
 
 from config.redaction import MASK, is_secret_name, redact
 
@@ -51,18 +49,3 @@ class ProblemJson(CleanJson):
     """An error as RFC 9457 describes it."""
 
     media_type = "application/problem+json"
-
-
-def _plain(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("use printable characters only")
-    return text
-
-
-# Names that go into database queries: no zero bytes and no halves of surrogate pairs in them.
-NameInPath = Annotated[str, Path(min_length=1, max_length=200), AfterValidator(_plain)]
-NameInQuery = Annotated[
-    str | None,
-    Query(min_length=1, max_length=200),
-    AfterValidator(lambda text: text if text is None else _plain(text)),
-]
