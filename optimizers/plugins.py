@@ -80,11 +80,34 @@ class Loaded(Generic[T]):
     broken: Sequence[BrokenPlugin] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Everything in use: targets and notifiers by name, capabilities by action type."""
+
+    targets: Mapping[str, Target]
+    capabilities: Mapping[str, Capability]
+    notifiers: Mapping[str, Notifier]
+    broken: Sequence[BrokenPlugin] = ()
+
+
 Find = Callable[[str], Iterable[Entry]]
 
 
 def _installed(group: str) -> Iterable[Entry]:
     return entry_points(group=group)
+
+
+def load_all(context: PluginContext, find: Find = _installed) -> Installed:
+    """Load everything that the settings name.
+
+    Raises:
+        ConfigError: a name is unknown, or a setting that one of them needs is wrong.
+    """
+    targets = load_targets(context, find)
+    capabilities = load_capabilities(context, find)
+    notifiers = load_notifiers(context, find)
+    broken = (*targets.broken, *capabilities.broken, *notifiers.broken)
+    return Installed(targets.parts, capabilities.parts, notifiers.parts, broken)
 
 
 def load_targets(context: PluginContext, find: Find = _installed) -> Loaded[Target]:

@@ -100,7 +100,7 @@ def _short(text: str) -> str:
     return redacted if len(redacted) <= MAX_TEXT else redacted[: MAX_TEXT - 1] + "…"
 
 
-class Notifications:
+class Notices:
     """Passes events on to notifiers, each in a thread of its own behind a bounded queue.
 
     `publish` never waits and never raises. When a notifier is slower than what happens, the oldest
