@@ -5,6 +5,7 @@ from __future__ import annotations
 from config.errors import ConfigError, UnavailableError
 from flows.context import Context
 from flows.names import deployment_of
+from flows.permission import permission
 from flows.prefect_rest import Start, StartState
 from optimizers.models.desk import Desk, move_stage
 from optimizers.models.lifecycle import Nothing, Situation, Step, next_step
@@ -43,6 +44,9 @@ def start_next(context: Context, desk: Desk, model: str, version: int) -> str:
     `watch_models`.
     """
     try:
+        held_back = permission(context).no_starts
+        if held_back:
+            return f"what follows is not started: {held_back}"
         step = next_step(
             Situation(
                 model=model,

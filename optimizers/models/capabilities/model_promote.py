@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from config.settings import Settings
 from optimizers.advice import advice_id
 from optimizers.capability import Effects
+from optimizers.models.at_work import working_on
 from optimizers.models.capabilities.priors import PRIORS
 from optimizers.models.capabilities.steps import (
     GUARDRAILS,
@@ -90,12 +91,14 @@ class ModelPromote:
 def _promote(desk: Desk, action: Action, permit: Callable[[], None]) -> Promotion:
     version = action.proposal.parameters["version"]
     assert isinstance(version, int)
-    return promote(
-        desk,
-        action.proposal.subject,
-        version,
-        UNSEEN,
-        actor=ACTOR,
-        flow_run_id=action.flow_run_id,
-        permit=permit,
-    )
+    model = action.proposal.subject
+    with working_on(desk, model, version):
+        return promote(
+            desk,
+            model,
+            version,
+            UNSEEN,
+            actor=ACTOR,
+            flow_run_id=action.flow_run_id,
+            permit=permit,
+        )
