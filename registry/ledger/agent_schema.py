@@ -5,7 +5,7 @@ Documents are JSON texts; what is looked up has a column of its own.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text
 from sqlalchemy.types import BigInteger, Double
 
 from registry.ledger.schema import metadata
@@ -132,8 +132,10 @@ findings = Table(
     Index("findings_by_time", "last_at"),
 )
 
-# A series is a metric of a target with its labels; a point is one bucket of it. `step` is the
-# bucket's length in seconds: 0 for raw observations, then 300, then 3600.
+# A series is a metric of a target with its labels. What was seen stands first in `ticks`, one row
+# for all series at one moment; then in `blocks`, one row for all series of a target within a span
+# of time. `step` is the length of a block's buckets in seconds: 0 for single observations, then
+# 300, then 3600. Bodies are packed by `registry.observation_codec`.
 series = Table(
     "series",
     metadata,
@@ -145,17 +147,18 @@ series = Table(
     Index("series_by_name", "target", "metric", "labels", unique=True),
 )
 
-points = Table(
-    "points",
+ticks = Table(
+    "ticks",
     metadata,
-    Column("series_id", _ROW_ID, primary_key=True, autoincrement=False),
-    Column("step", Integer, primary_key=True, autoincrement=False),
     Column("at", _TIME, primary_key=True),
-    Column("count", Integer, nullable=False),
-    Column("total", _REAL, nullable=False),
-    Column("low", _REAL, nullable=False),
-    Column("high", _REAL, nullable=False),
-    Column("last", _REAL, nullable=False),
-    Index("points_by_time", "step", "at"),
-    sqlite_with_rowid=False,
+    Column("body", LargeBinary, nullable=False),
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("start", _TIME, primary_key=True),
+    Column("target", String, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
 )

@@ -1,0 +1,246 @@
+"""Observations: what was recorded is found again, joined with age, within a bounded space."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+
+from config.settings import AgentSettings
+from registry.agent_records import Observation
+from registry.ledger.agent_schema import blocks, series, ticks
+from registry.observations import ObservationStore
+
+START = 1_699_488_000.0  # the start of a block of every length
+SETTINGS = AgentSettings()
+
+
+def seen(value: float, at: float, metric: str = "cpu_percent", **labels: str) -> Observation:
+    return Observation("host", metric, value, at, "%", tuple(sorted(labels.items())))
+
+
+def values(found: Sequence[Observation]) -> list[float]:
+    return [one.value for one in found]
+
+
+def test_what_was_recorded_is_found_again(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    inside = seen(12.5, START, "temperature_celsius", sensor="core")
+    assert store.record([seen(41.0, START), inside]).kept == 2
+    store.record([seen(42.0, START + 30)])
+    found = store.history(START, START + 60)
+    assert found["host", "cpu_percent"] == [seen(41.0, START), seen(42.0, START + 30)]
+    assert found["host", "temperature_celsius"] == [inside]
+    assert store.history(START + 1, START + 60) == {
+        ("host", "cpu_percent"): [seen(42.0, START + 30)]
+    }
+    assert store.history(START, START + 60, ["serving"]) == {}
+    assert [(one.metric, one.unit) for one in store.series("host")] == [
+        ("cpu_percent", "%"),
+        ("temperature_celsius", "%"),
+    ]
+
+
+def test_another_store_reads_and_goes_on_with_the_same_series(ledger: Engine) -> None:
+    ObservationStore(ledger).record([seen(1.0, START), seen(9.0, START, "load_1m")])
+    ObservationStore(ledger).record([seen(2.0, START + 30, "load_1m"), seen(3.0, START + 30)])
+    found = ObservationStore(ledger).history(0, START + 60)
+    assert values(found["host", "cpu_percent"]) == [1.0, 3.0]
+    assert values(found["host", "load_1m"]) == [9.0, 2.0]
+
+
+def test_recording_the_same_again_changes_nothing(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    for _ in range(3):
+        store.record([seen(1.0, START), seen(2.0, START, "load_1m")])
+    store.record([seen(5.0, START)])
+    found = store.history(0, START + 60)
+    assert values(found["host", "cpu_percent"]) == [5.0]
+    assert values(found["host", "load_1m"]) == [2.0]
+
+
+def test_what_is_no_number_or_no_name_is_refused(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    bad = [
+        seen(math.nan, START),
+        seen(math.inf, START),
+        seen(1.0, math.nan),
+        seen(1.0, START, "a\x00b"),
+        seen(1.0, START, "\ud800"),
+        seen(1.0, START, "x" * 300),
+        seen(1.0, START, "labelled", name="y" * 3000),
+    ]
+    recorded = store.record([*bad, seen(7.0, START)])
+    assert (recorded.kept, recorded.refused) == (1, len(bad))
+    odd = seen(2.0, START, "labelled", name="\x00\ud800 ü")
+    assert store.record([odd]).kept == 1
+    assert store.history(0, START)["host", "labelled"] == [odd]
+
+
+def test_series_are_bounded_in_number(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.observation_series.MAX_SERIES", 5)
+    store = ObservationStore(ledger)
+    store.record([seen(1.0, START)])
+    recorded = store.record([seen(1.0, START + 30, f"metric_{number}") for number in range(9)])
+    assert (recorded.kept, recorded.refused) == (4, 5)
+    assert store.record([seen(2.0, START + 60)]).kept == 1
+
+
+def recorded_hours(store: ObservationStore, hours: float, step: float = 30.0) -> list[Observation]:
+    noise = random.Random(3)
+    made = []
+    for number in range(int(hours * 3600 / step)):
+        at = START + number * step
+        tick = [seen(noise.gauss(50, 10), at), seen(1.0, at, "load_1m")]
+        if number % 3 == 0:
+            tick.append(seen(noise.lognormvariate(3, 1), at, "load_1m", core="1"))
+        store.record(tick)
+        made += tick
+    return made
+
+
+def means(made: Sequence[Observation], step: int) -> list[tuple[float, float, float, float, float]]:
+    starts = sorted({one.at // step * step for one in made})
+    found = []
+    for start in starts:
+        held = [one.value for one in made if one.at // step * step == start]
+        found.append((start, len(held), sum(held) / len(held), min(held), max(held)))
+    return found
+
+
+@pytest.mark.parametrize("raw_hours", [24.0, 2.0, 0.01])
+def test_joining_keeps_count_mean_and_extremes(ledger: Engine, raw_hours: float) -> None:
+    store = ObservationStore(ledger)
+    made = [one for one in recorded_hours(store, 5.5) if one.metric == "cpu_percent"]
+    now = made[-1].at
+    settings = AgentSettings(raw_hours=raw_hours, five_minute_days=0.1)
+    before = store.query("host", "cpu_percent", START, now, 3600)
+    for _ in range(2):
+        store.compact(now, settings)
+    for step in (300, 3600):
+        [found] = store.query("host", "cpu_percent", START, now, step)
+        kept = [bucket[:5] for bucket in found.buckets]
+        wanted = means(made, step)
+        if len(kept) == len(wanted):  # else single hours are all that is left of the oldest
+            assert kept == [pytest.approx(one, rel=1e-3) for one in wanted]
+        assert sum(bucket[1] for bucket in kept) == len(made)
+    [after] = store.query("host", "cpu_percent", START, now, 3600)
+    assert [one[:5] for one in after.buckets] == [
+        pytest.approx(one[:5], rel=1e-3) for one in before[0].buckets
+    ]
+    assert [one[5] for one in after.buckets] == pytest.approx(
+        [one[5] for one in before[0].buckets], rel=1e-3
+    )
+
+
+def test_single_values_become_five_minutes_then_hours(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    recorded_hours(store, 3, step=60)
+    settings = AgentSettings(raw_hours=1, five_minute_days=0.25)
+
+    def lengths() -> dict[int, int]:
+        with ledger.connect() as connection:
+            rows = connection.execute(
+                select(blocks.c.step, func.count()).group_by(blocks.c.step).order_by(blocks.c.step)
+            )
+            return {row[0]: row[1] for row in rows}
+
+    store.compact(START + 3 * 3600 + 61, settings)
+    assert lengths() == {0: 1, 300: 1}
+    store.compact(START + 4 * 3600 + 61, settings)
+    assert lengths() == {300: 1}
+    store.compact(START + 24 * 3600, settings)
+    assert lengths() == {3600: 1}
+    [found] = store.query("host", "cpu_percent", START, START + 86_400)
+    assert [bucket[1] for bucket in found.buckets] == [60, 60, 60]
+
+
+def test_late_values_join_what_is_packed_already(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    store.record([seen(1.0, START), seen(3.0, START + 60)])
+    settings = AgentSettings(raw_hours=1)
+    store.compact(START + 2 * 3600 + 61, settings)
+    store.record([seen(8.0, START + 90)])
+    store.compact(START + 2 * 3600 + 61, settings)
+    [found] = store.query("host", "cpu_percent", START, START + 3600)
+    assert found.buckets == [(START, 3.0, 4.0, 1.0, 8.0, 8.0)]
+
+
+def test_values_of_a_clock_gone_wrong_are_packed_too(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    ahead = START + 365 * 86_400
+    store.record([seen(1.0, ahead), seen(2.0, START)])
+    store.compact(START + 30, SETTINGS)
+    with ledger.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(ticks)) == 1
+    assert values(store.history(START, START + 60)["host", "cpu_percent"]) == [2.0]
+    assert values(store.history(ahead, ahead)["host", "cpu_percent"]) == [1.0]
+
+
+@pytest.mark.parametrize("point", range(6))
+def test_a_tidy_up_that_is_cut_off_loses_and_doubles_nothing(
+    ledger: Engine, monkeypatch: pytest.MonkeyPatch, point: int
+) -> None:
+    store = ObservationStore(ledger)
+    recorded_hours(store, 4, step=60)
+    now, settings = START + 4 * 3600 + 61, AgentSettings(raw_hours=1)
+    wanted = [one.buckets for one in store.query("host", "load_1m", 0, now, 3600)]
+    merges = 0
+
+    def cut_off(*_: object) -> bytes:
+        nonlocal merges
+        merges += 1
+        if merges > point:
+            raise KeyboardInterrupt
+        return real(*_)  # type: ignore[arg-type]
+
+    from registry.observation_codec import pack_block as real
+
+    monkeypatch.setattr("registry.observation_tidying.pack_block", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        store.compact(now, settings)
+    monkeypatch.undo()
+    for _ in range(2):
+        found = [one.buckets for one in store.query("host", "load_1m", 0, now, 3600)]
+        assert [[one[:5] for one in buckets] for buckets in found] == [
+            [pytest.approx(one[:5], rel=1e-3) for one in buckets] for buckets in wanted
+        ]
+        store.compact(now, settings)
+
+
+def test_series_without_points_are_forgotten_and_numbers_not_given_twice(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    for hour in range(60):
+        tick = [seen(random.Random(n).random(), START + hour * 3600, f"m{n}") for n in range(200)]
+        store.record([one for one in tick if hour < 2 or one.metric == "m7"])
+    settings = AgentSettings(history_max_mb=0.11, raw_hours=1, five_minute_days=0.25)
+    for day in range(3, 40):
+        at = START + day * 86_400
+        store.record([seen(5.0, at + 60 * n, "m7") for n in range(400)])
+        store.compact(at + 86_400, settings)
+    with ledger.connect() as connection:
+        left = connection.scalar(select(func.count()).select_from(series))
+    assert left is not None
+    assert left < 200
+    store.record([seen(1.0, START + 41 * 86_400, "brand_new")])
+    found = store.history(0, START + 42 * 86_400)
+    assert values(found["host", "brand_new"]) == [1.0]
+
+
+def real_size(engine: Engine) -> int:
+    """Bytes of the observations' tables and indexes, as the database itself says."""
+    if engine.dialect.name == "sqlite":
+        query = (
+            "SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_master "
+            "WHERE tbl_name IN ('series', 'ticks', 'blocks'))"
+        )
+    else:
+        query = (
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+            "WHERE relname IN ('series', 'ticks', 'blocks')"
+        )
+    with engine.connect() as connection:
+        return int(connection.scalar(text(query)) or 0)
