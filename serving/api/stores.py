@@ -13,12 +13,15 @@ from registry.agent_actions import ActionStore
 from registry.agent_approvals import ApprovalStore
 from registry.agent_control import ControlStore
 from registry.agent_findings import FindingStore
+from registry.agent_health import HealthStore
 from registry.agent_learning import LearningStore
-from registry.alias_history import AliasHistory
+from registry.audit import Audit
+from registry.audit_anchor import AnchorTag
 from registry.catalog import Catalog
 from registry.experiments import ExperimentStore
 from registry.ledger.events import EventLog
 from registry.lifecycle import LifecycleStore
+from registry.observations import ObservationStore
 from registry.routing import RouteStore
 
 
@@ -38,12 +41,14 @@ class AgentStores:
     approvals: ApprovalStore
     control: ControlStore
     findings: FindingStore
+    health: HealthStore
     learning: LearningStore
+    observations: ObservationStore
     events: EventLog
+    audit: Audit
     routes: RouteStore
     lifecycle: LifecycleStore
     experiments: ExperimentStore
-    aliases: AliasHistory
     catalog: Catalog | None
 
     @classmethod
@@ -60,11 +65,20 @@ class AgentStores:
             approvals=ApprovalStore(engine, clock),
             control=ControlStore(engine, clock),
             findings=FindingStore(engine, clock),
+            health=HealthStore(engine, clock),
             learning=LearningStore(engine, clock),
+            observations=ObservationStore(engine),
             events=EventLog(engine, clock),
+            audit=Audit(engine, clock, _anchor_tag(settings)),
             routes=RouteStore(engine, clock),
             lifecycle=LifecycleStore(engine, clock),
             experiments=ExperimentStore(engine, clock),
-            aliases=AliasHistory(engine, clock),
             catalog=Catalog(uri, timeout_s=timeout_s) if uri else None,
         )
+
+
+def _anchor_tag(settings: Settings) -> AnchorTag | None:
+    mlflow = settings.mlflow
+    if not mlflow.tracking_uri:
+        return None
+    return AnchorTag(mlflow.tracking_uri, mlflow.experiment, timeout_s=mlflow.timeout_seconds)

@@ -7,7 +7,7 @@ does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from config.clock import epoch, from_epoch
 from config.errors import InputError
@@ -38,10 +38,10 @@ from serving.api.answers import (
 )
 from serving.api.beats import Beat, beat_of, patience_s
 from serving.api.explaining import explained
-from serving.api.measured import current_value
+from serving.api.measured import current_values
 from serving.api.pages import page_of
 from serving.api.stores import AgentStores
-from serving.api.world_answers import LearnedAnswer
+from serving.api.world_answers import CycleAnswer, LearnedAnswer
 
 DOWN = "down"
 PAUSED = "paused"
@@ -119,9 +119,8 @@ def progress(stores: AgentStores) -> list[GoalProgress]:
     wanted = stores.control.goals(default_goals(stores.settings.goals))
     interval_s = stores.settings.monitoring.interval_seconds
     since = epoch(stores.clock.now()) - _FRESH_INTERVALS * interval_s
-    return [
-        GoalProgress.of(goal, current_value(stores, goal.metric_name, since)) for goal in wanted
-    ]
+    current = current_values(stores, [goal.metric_name for goal in wanted], since)
+    return [GoalProgress.of(goal, current.get(goal.metric_name)) for goal in wanted]
 
 
 def recent_actions(
@@ -243,6 +242,17 @@ def events(
     page = found[:limit]
     more = len(found) > limit
     return Page(items=[shape.event(one) for one in page], next=str(page[-1].id) if more else None)
+
+
+def cycle(stores: AgentStores) -> CycleAnswer:
+    """Return how the agent's last cycle of decisions went: why it does something, or nothing."""
+    fact = stores.control.fact("cycle")
+    value = fact.value if fact is not None and isinstance(fact.value, Mapping) else {}
+    return CycleAnswer.model_validate(
+        {"findings": 0, "proposed": [], "skipped": [], "troubles": []}
+        | dict(value)
+        | {"at": shape.moment(fact.at) if fact is not None else None}
+    )
 
 
 def default_goals(settings: Collection[GoalSettings]) -> list[Goal]:

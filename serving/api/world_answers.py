@@ -148,21 +148,67 @@ class PointAnswer(Answer):
 
 
 class HistoryAnswer(SeriesAnswer):
-    """The points of one series, the oldest first; `step` is a bucket's length in seconds."""
+    """The points of one series, the oldest first."""
 
+    points: list[PointAnswer]
+
+
+class HistoryPage(Answer):
+    """One page of the series of a metric.
+
+    Attributes:
+        since, until: the time that was looked at.
+        step: length of the buckets in seconds; 0 for as finely as it is kept.
+    """
+
+    since: datetime
+    until: datetime
     step: int
-    items: list[PointAnswer]
+    items: list[HistoryAnswer]
+    next: str | None = None
 
 
 class AuditAnswer(Answer):
-    """Whether the ledger's chain of entries holds.
+    """Whether the ledger's chain of entries holds, and whether it agrees with its anchor.
 
     Attributes:
         checked: entries that were checked.
-        broken_id: the first entry that was changed, dropped or put elsewhere.
+        broken_id: the first entry that is not what it was.
+        anchor: `holds`, `broken`, `none` or `unreachable`.
+        anchored_id: the last entry the anchor covers.
     """
 
     ok: bool
     checked: int
     broken_id: int | None
     reason: str
+    anchor: str
+    anchor_detail: str
+    anchored_id: int | None
+
+
+class SkippedAnswer(Answer):
+    """What the last cycle left out, and why."""
+
+    type: str
+    target: str
+    description: str
+    kind: str
+    reason: str
+
+
+class CycleAnswer(Answer):
+    """How the last cycle of decisions went: why something is done, or nothing.
+
+    Attributes:
+        at: when; null when there was none yet.
+        findings: how many there were.
+        proposed: the actions it recorded.
+        troubles: capabilities that failed, in sentences.
+    """
+
+    at: datetime | None
+    findings: int
+    proposed: list[str]
+    skipped: list[SkippedAnswer]
+    troubles: list[str]

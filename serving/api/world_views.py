@@ -7,12 +7,15 @@ says what is missing and why.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from config.errors import UnavailableError
+from registry.agent_records import TargetHealth
 from registry.experiment_rows import look_to_json
 from registry.records import Experiment, ModelVersion, Route, RouteMode, VersionStage
+from serving.api.action_answers import moment
 from serving.api.answers import Page
 from serving.api.pages import page_of
 from serving.api.stores import AgentStores
@@ -133,15 +136,37 @@ def targets(stores: AgentStores, after: str | None = None, limit: int = 100) -> 
 
 
 def audit(stores: AgentStores) -> AuditAnswer:
-    """Compute the ledger's whole chain again and return whether it holds."""
-    found = stores.events.verify()
-    return AuditAnswer(
-        ok=found.ok, checked=found.checked, broken_id=found.broken_id, reason=found.reason
-    )
+    """Compute the ledger's whole chain again and return whether it and its anchor hold."""
+    found = stores.audit.verify()
+    return AuditAnswer(**asdict(found) | {"anchor": found.anchor.value})
 
 
 def _targets(stores: AgentStores) -> list[TargetAnswer]:
-    return []
+    health = stores.health.all()
+    metrics = Counter(series.target for series in stores.observations.series())
+    found = Counter(finding.target for finding in stores.findings.open())
+    held: dict[str, dict[str, str]] = {}
+    for (target, knob), reason in stores.control.held().items():
+        held.setdefault(target, {})[knob] = reason
+    return [
+        _target(name, health.get(name), metrics[name], found[name], held.get(name, {}))
+        for name in sorted({*health, *metrics, *held})
+    ]
+
+
+def _target(
+    name: str, health: TargetHealth | None, metrics: int, findings: int, held: dict[str, str]
+) -> TargetAnswer:
+    return TargetAnswer(
+        name=name,
+        ok=health.ok if health else None,
+        at=moment(health.at) if health else None,
+        seconds=health.seconds if health else None,
+        reason=health.reason if health else "",
+        metrics=metrics,
+        findings=findings,
+        held_knobs=held,
+    )
 
 
 def _aliases(stores: AgentStores) -> _Registry:

@@ -27,6 +27,7 @@ from serving.api.routes.sharing import (
     Stores,
     errors,
 )
+from serving.api.world_answers import CycleAnswer
 
 _NO_REASON = PauseQuestion()
 
@@ -55,6 +56,12 @@ def goals(stores: Stores) -> list[GoalAnswer]:
 def set_goals(stores: Stores, caller: Admin, question: GoalsQuestion) -> list[GoalAnswer]:
     """Replace the goals; they hold until they are set again."""
     return controls.set_goals(stores, question.goals, by=caller.name)
+
+
+@router.get("/cycle", dependencies=[Reader])
+def cycle(stores: Stores) -> CycleAnswer:
+    """How the last cycle of decisions went: why something is done, or nothing."""
+    return views.cycle(stores)
 
 
 @router.get("/pause", dependencies=[Reader])

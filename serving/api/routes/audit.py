@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from config.clock import from_epoch
 from serving.api import views, world_views
@@ -21,6 +21,7 @@ from serving.api.pages import page_of
 from serving.api.problems import Refused
 from serving.api.routes.sharing import (
     Admin,
+    Administrator,
     After,
     AtDesk,
     EntryAfter,
@@ -65,6 +66,18 @@ def verify(desk: AtDesk) -> AuditAnswer:
         return world_views.audit(desk.stores)
     finally:
         desk.verifying.release()
+
+
+@router.get(
+    "/audit/export",
+    dependencies=[Administrator],
+    response_class=StreamingResponse,
+    responses={200: {"description": "Lines.", "content": {"application/x-ndjson": {}}}},
+)
+def export(stores: Stores, after: EntryAfter = 0) -> StreamingResponse:
+    """All entries as JSON lines, the oldest first, word for word: their hashes can be checked."""
+    lines = (f"{line}\n" for line in stores.audit.export(after))
+    return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
 @router.get("/tokens")

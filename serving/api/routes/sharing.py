@@ -50,6 +50,7 @@ def stores_of(request: Request) -> AgentStores:
 AtDesk = Annotated[Desk, Depends(desk_of)]
 Stores = Annotated[AgentStores, Depends(stores_of)]
 Reader = Depends(Needs(Scope.READ))
+Administrator = Depends(Needs(Scope.ADMIN))
 Approver = Annotated[Token, Depends(Needs(Scope.APPROVE))]
 Admin = Annotated[Token, Depends(Needs(Scope.ADMIN))]
 
