@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optimizers.capability import Capability
+from optimizers.models.agent_target import ModelsTarget
 from optimizers.models.capabilities.ab_test import AbTest
 from optimizers.models.capabilities.model_benchmark import ModelBenchmark
 from optimizers.models.capabilities.model_deploy import ModelDeploy
@@ -13,16 +14,31 @@ from optimizers.models.capabilities.model_retire import ModelRetire
 from optimizers.models.capabilities.model_retrain import ModelRetrain
 from optimizers.models.capabilities.model_rollback import ModelRollback
 from optimizers.models.capabilities.model_update import ModelUpdate
+from optimizers.models.model_tools import EXTRA, ModelTools
 from optimizers.plugins import PluginContext
+from optimizers.targets.base import Target
+from registry.retirement import RetirementClient
 
-MODELS_TARGET = "models_target"
-"""Name in the context's extras of what makes the target `models`, which needs the ledger."""
+RUN_STATES = "run_states"
+"""Name in the context's extras of what asks Prefect for flow runs."""
 
 
-def models(context: PluginContext) -> Sequence[object]:
+def models(context: PluginContext) -> Sequence[Target]:
     """Entry point `models`: the life-cycle of every model, where registry and ledger are known."""
-    make = context.extras.get(MODELS_TARGET)
-    return [make()] if callable(make) else []
+    url, tools = context.addresses.get("mlflow"), context.extras.get(EXTRA)
+    run_states = context.extras.get(RUN_STATES)
+    if url is None or not isinstance(tools, ModelTools) or not callable(run_states):
+        return []
+    timeout_s = context.settings.mlflow.timeout_seconds
+    return [
+        ModelsTarget(
+            tools.desk,
+            context.settings,
+            run_states,
+            retirement=RetirementClient(url, context.clock, timeout_s=timeout_s),
+            predictor_url=context.addresses.get("predictor"),
+        )
+    ]
 
 
 def ab_test(context: PluginContext) -> Capability:

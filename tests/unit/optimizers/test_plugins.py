@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from config.clock import ManualClock
 from config.errors import ConfigError
 from config.settings import Settings
+from optimizers.models.model_tools import ModelTools
 from optimizers.notifications.log import LogNotifier
 from optimizers.plugins import (
     NOTIFIERS,
@@ -177,11 +179,12 @@ def test_every_built_in_one_loads_where_its_servers_are_known() -> None:
             "prometheus": [{"name": "shop", "url": "http://127.0.0.1:9", "queries": {}}],
         }
     )
+    nothing: Any = object()
     everything = PluginContext(
         settings,
         ManualClock(datetime(2026, 1, 1, tzinfo=UTC)),
         urls | {"prefect": "http://127.0.0.1:9/api"},
-        {"models_target": lambda: Still("models")},
+        {"models": ModelTools(nothing, settings, nothing), "run_states": lambda _ids: {}},
     )
     loaded = load_all(everything)
     assert loaded.broken == ()
