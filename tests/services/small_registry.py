@@ -61,14 +61,25 @@ class SmallRegistry:
 
     def versions(self, model: str) -> list[ModelVersion]:
         with self._open() as raw:
-            count = _known(raw, model)["versions"]
-        return [_version(model, number + 1) for number in range(count)]
+            known = _known(raw, model)
+            count, retired = known["versions"], known.get("retired", [])
+        return [_version(model, one, one in retired) for one in range(1, count + 1)]
 
     def version(self, model: str, version: int) -> ModelVersion:
         found = [one for one in self.versions(model) if one.version == version]
         if not found:
             raise UnknownVersion(f"{model} has no version {version}")
         return found[0]
+
+    def is_retired(self, model: str, version: int) -> bool:
+        return self.version(model, version).retired
+
+    def set_retired(self, model: str, version: int, retired: bool) -> None:
+        with self._open() as raw:
+            marked = set(_known(raw, model).get("retired", []))
+            _known(raw, model)["retired"] = sorted(
+                marked | {version} if retired else marked - {version}
+            )
 
     def fetch(self, model: str, version: int) -> ModelFile:
         raise ModelRefused(f"{model} version {version} has no file here")
@@ -98,11 +109,11 @@ def _known(raw: dict[str, Any], model: str) -> dict[str, Any]:
     return found
 
 
-def _version(model: str, version: int) -> ModelVersion:
+def _version(model: str, version: int, retired: bool) -> ModelVersion:
     return ModelVersion(
         model=model,
         version=version,
-        digest="0" * 64,
+        digest=f"{version:064x}",
         schema=None,
         metrics={},
         evaluation_digest=None,
@@ -110,5 +121,5 @@ def _version(model: str, version: int) -> ModelVersion:
         run_id=None,
         description="",
         tags={},
-        retired=False,
+        retired=retired,
     )
