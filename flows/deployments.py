@@ -11,18 +11,24 @@ import asyncio
 import importlib
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from config.settings import Settings
 from flows.context import Context
 from flows.names import (
     AB_TEST,
+    ACTION,
+    ANALYZE,
     BENCHMARK,
     DEPLOYMENT,
+    EXECUTE,
+    MONITOR,
+    OPTIMIZE,
     PROMOTE,
     RETRAIN,
     ROLLBACK,
@@ -47,13 +53,15 @@ class Deployed:
     """How one flow is deployed.
 
     Attributes:
-        concurrency: runs at the same time; None for no limit. Runs beyond it wait.
-        scheduled: runs by itself each `models.watch_interval_seconds`.
+        concurrency: runs at the same time; None for no limit.
+        beyond: what becomes of runs beyond the limit: they wait, or are cancelled.
+        every: seconds between two runs that Prefect starts by itself; None for no schedule.
     """
 
     flow: str
     concurrency: int | None = None
-    scheduled: bool = False
+    beyond: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
+    every: Callable[[Settings], float] | None = None
 
     @property
     def entrypoint(self) -> str:
@@ -75,7 +83,19 @@ DEPLOYMENTS = (
     Deployed(ROLLBACK),
     Deployed(RETRAIN, concurrency=1),
     Deployed(SHADOW),
-    Deployed(WATCH_MODELS, scheduled=True),
+    Deployed(WATCH_MODELS, every=lambda settings: settings.models.watch_interval_seconds),
+    # The agent ticks by itself: these are for a look by hand. Its optimise cycles are flow runs of
+    # this schedule; whoever pauses it, pauses them. Cycles that were missed are not made up for.
+    Deployed(MONITOR),
+    Deployed(ANALYZE),
+    Deployed(
+        OPTIMIZE,
+        concurrency=1,
+        beyond="CANCEL_NEW",
+        every=lambda settings: settings.monitoring.optimization_interval_seconds,
+    ),
+    Deployed(EXECUTE),
+    Deployed(ACTION),
 )
 
 
@@ -106,9 +126,7 @@ def deploy(settings: Settings, *, python: str | None = None) -> tuple[str, ...]:
 
 def interval_of(deployed: Deployed, settings: Settings) -> timedelta | None:
     """The time between two scheduled runs, if it runs by itself."""
-    if not deployed.scheduled:
-        return None
-    return timedelta(seconds=settings.models.watch_interval_seconds)
+    return None if deployed.every is None else timedelta(seconds=deployed.every(settings))
 
 
 async def _deploy_all(api_url: str, settings: Settings, command: str) -> tuple[str, ...]:
@@ -182,7 +200,7 @@ def _concurrency(deployed: Deployed) -> ConcurrencyOptions | None:
 
     if deployed.concurrency is None:
         return None
-    return ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+    return ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(deployed.beyond))
 
 
 def _python_for(api_url: str) -> str:

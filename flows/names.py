@@ -12,7 +12,26 @@ RETRAIN = "retrain"
 SHADOW = "shadow"
 WATCH_MODELS = "watch_models"
 
-FLOWS = (BENCHMARK, AB_TEST, PROMOTE, ROLLBACK, RETRAIN, SHADOW, WATCH_MODELS)
+MONITOR = "monitor"
+ANALYZE = "analyze"
+OPTIMIZE = "optimize"
+EXECUTE = "execute"
+ACTION = "action"
+
+FLOWS = (
+    BENCHMARK,
+    AB_TEST,
+    PROMOTE,
+    ROLLBACK,
+    RETRAIN,
+    SHADOW,
+    WATCH_MODELS,
+    MONITOR,
+    ANALYZE,
+    OPTIMIZE,
+    EXECUTE,
+    ACTION,
+)
 
 
 def deployment_of(flow: str) -> str:

@@ -62,6 +62,20 @@ class Start:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A flow run as Prefect knows it.
+
+    Attributes:
+        state: Prefect's state type, such as `RUNNING`, `PAUSED` or `CRASHED`.
+        message: its last word.
+    """
+
+    id: str
+    state: str
+    message: str = ""
+
+
 class PrefectRest:
     """One Prefect server.
 
@@ -176,6 +190,25 @@ class PrefectRest:
         """Ask for a flow run to be cancelled."""
         body: Json = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
         self._call("POST", f"/flow_runs/{flow_run_id}/set_state", body)
+
+    def find(self, key: str) -> Run | None:
+        """The newest run that was started under a key; None when there is none."""
+        keys: list[JsonValue] = [f"{key}#{number + 1}" for number in range(MAX_ATTEMPTS)]
+        body: Json = {"flow_runs": {"idempotency_key": {"any_": keys}}}
+        runs = self._call("POST", "/flow_runs/filter", body).json()
+        newest = max(runs, key=lambda run: str(run["idempotency_key"]), default=None)
+        if newest is None:
+            return None
+        return Run(str(newest["id"]), str(newest.get("state_type")), _message(_state(newest)))
+
+    def schedule_paused(self, deployment: str) -> bool:
+        """Whether a person paused a deployment, or all of its schedules, in Prefect."""
+        answer = self._call("GET", f"/deployments/name/{deployment}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return False
+        found = answer.json()
+        schedules = [one.get("active") for one in found.get("schedules") or ()]
+        return bool(found.get("paused")) or (bool(schedules) and not any(schedules))
 
     def _create(
         self,

@@ -1,0 +1,107 @@
+"""Carries one action out in this process: that of a flow run, or of a test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from config.errors import ConflictError, InputError
+from flows.resident.executing import cancel
+from optimizers.capability import Tools
+from optimizers.execution import run_action
+from optimizers.execution_desk import ActionDesk
+from registry.agent_records import Action, ActionState
+
+if TYPE_CHECKING:
+    from flows.resident.world import AgentWorld
+
+_CANCELLED = "a person cancelled its flow run in Prefect"
+
+
+def carry_out(world: AgentWorld, action_id: str, *, holder: str) -> Action:
+    """Carry an action out, until it has ended or waits; return it as the ledger has it then.
+
+    Raises:
+        InputError: there is no such action.
+        UnavailableError: the ledger is away; the action stays as it was, for the next process.
+    """
+    try:
+        return run_action(desk_of(world), action_id, holder)
+    except ConflictError:
+        # Another process is at work on it, or took it over: it is theirs.
+        return _known(world, action_id)
+
+
+def undo_cancelled(world: AgentWorld, action_id: str, *, holder: str) -> Action:
+    """Bring an action that a person cancelled to a safe end.
+
+    Raises:
+        InputError: there is no such action.
+        ConflictError: another process is at work on it.
+    """
+    action = _known(world, action_id)
+    if not action.state.final:
+        cancel(world, action, _CANCELLED)
+    return carry_out(world, action_id, holder=holder)
+
+
+def desk_of(world: AgentWorld, wait: Callable[[float], None] = time.sleep) -> ActionDesk:
+    """What actions are carried out with."""
+    stores = world.stores
+    return ActionDesk(
+        actions=stores.actions,
+        control=stores.control,
+        learning=stores.learning,
+        capabilities=world.capabilities,
+        tools=Tools(
+            targets=world.targets,
+            jobs=world.jobs,
+            clock=world.clock,
+            wait=wait,
+            sample=lambda target, metric: sample(world, target, metric),
+            extras=world.plugins.extras,
+        ),
+        settings=world.settings,
+        clock=world.clock,
+        paused=world.paused,
+        publish=lambda action: publish(world, action),
+    )
+
+
+def sample(world: AgentWorld, target: str, metric: str) -> float | None:
+    """The present value of a target's metric: of all of it, else of its only series.
+
+    Raises:
+        UnavailableError: the target does not answer.
+    """
+    known = world.targets.get(target)
+    if known is None:
+        return None
+    observed = known.observe(world.now, world.settings.agent.target_timeout_seconds)
+    found = [one for one in observed.observations if one.metric == metric]
+    whole = [one.value for one in found if not one.labels]
+    if whole:
+        return whole[0]
+    return found[0].value if len(found) == 1 else None
+
+
+def publish(world: AgentWorld, action: Action) -> str | None:
+    """Log an action that has ended as an MLflow run; the same action again is the same run.
+
+    Raises:
+        UnavailableError: the MLflow server does not answer.
+    """
+    if "mlflow" not in world.plugins.addresses or action.state is ActionState.SIMULATED:
+        return None
+    from optimizers.action_report import action_run
+
+    story = world.stores.actions.stories(action.id)
+    return world.context.runs.log(action_run(action, story)).run_id
+
+
+def _known(world: AgentWorld, action_id: str) -> Action:
+    found = world.stores.actions.get(action_id)
+    if found is None:
+        raise InputError(f"there is no action {action_id}; `prime-spark actions` lists them")
+    return found
