@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, select
 
-from config.settings import AgentSettings
 from registry.agent_records import Observation
 from registry.ledger.agent_schema import blocks, ticks
 from registry.ledger.database import lock, reading, writing
@@ -125,17 +124,12 @@ class ObservationStore:
             observations.sort(key=lambda seen: (seen.at, not seen.labels))
         return {key: observations for key, observations in found.items() if observations}
 
-    def compact(self, now: float, settings: AgentSettings) -> Tidied:
+    def compact(self, now: float, limits: Limits) -> Tidied:
         """Join what is old and drop what does not fit; cheap when there is nothing to do.
 
         It goes in small transactions, each of which leaves everything in one place only: it may be
         interrupted at any moment and begun again.
         """
-        limits = Limits(
-            raw_s=settings.raw_hours * 3600.0,
-            five_minute_s=settings.five_minute_days * 86_400.0,
-            max_bytes=settings.history_max_mb * 1e6,
-        )
         return tidy(self._engine, now, limits)
 
     def _record(self, connection: Connection, observations: Sequence[Observation]) -> int:
