@@ -10,15 +10,16 @@ import typer
 
 from config.errors import PrimeSparkError
 from flows.commands import reading, running, writing
+from flows.commands.agent import add_agent_commands
 from flows.commands.output import EXIT_CODES_HELP, EXIT_INTERRUPTED, complain, exit_code
 from flows.commands.world import world_of
 
 app = typer.Typer(
     name="prime-spark",
-    help="Benchmark, A/B test, promote and watch the models of an MLflow registry.",
+    help="Look after the models of an MLflow registry and the systems around them, by an agent "
+    "that measures what it does.",
     epilog=EXIT_CODES_HELP,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -36,6 +37,7 @@ app.command()(reading.history)
 app.command()(reading.events)
 app.command()(writing.promote)
 app.command()(writing.rollback)
+add_agent_commands(app)
 
 
 @app.callback()
