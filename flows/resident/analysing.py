@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from flows.resident.monitoring import Monitor
 from flows.resident.summary import Row, Summary
 from flows.resident.viewing import view_of
+from optimizers.detection import find_troubles
 from optimizers.proposals import gather
 from registry.agent_records import Finding, Severity
 
 if TYPE_CHECKING:
     from flows.resident.world import AgentWorld
+
+# Missed goals belong to no target: they are found under this name.
+_GOALS = "goals"
 
 _log = logging.getLogger("prime_spark.agent")
 
@@ -35,8 +39,10 @@ class Analyst:
         view = view_of(world, look)
         before = {one.id for one in view.findings}
         gathered = gather(view, world.capabilities.values())
-        findings = list(gathered.findings)
-        world.stores.findings.put(findings, view.at, targets=tuple(look.health))
+        timeout_s = world.settings.agent.target_timeout_seconds
+        found = find_troubles(view, look.troubles, timeout_s)
+        findings = [*found, *gathered.findings]
+        world.stores.findings.put(findings, view.at, targets=(*look.health, _GOALS))
         for one in findings:
             if one.id not in before:
                 self._tell(one)

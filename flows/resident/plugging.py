@@ -10,7 +10,6 @@ from optimizers.plugins import PluginContext
 
 if TYPE_CHECKING:
     from flows.context import Context
-    from optimizers.models.agent_target import ModelsTarget
     from optimizers.models.model_tools import ModelTools
     from optimizers.models.observing import RunStates
     from optimizers.models.watching import RunState
@@ -26,10 +25,10 @@ def plugin_context(context: Context) -> PluginContext:
     addresses = {name: url for name, url in found.items() if url}
     extras: dict[str, object] = {}
     if "mlflow" in addresses:
-        from optimizers.models.builtin import MODELS_TARGET
+        from optimizers.models.builtin import RUN_STATES
         from optimizers.models.model_tools import EXTRA
 
-        extras = {EXTRA: model_tools(context), MODELS_TARGET: lambda: models_target(context)}
+        extras = {EXTRA: model_tools(context), RUN_STATES: run_states(context)}
     return PluginContext(context.settings, context.clock, addresses, extras)
 
 
@@ -38,21 +37,6 @@ def model_tools(context: Context) -> ModelTools:
     from optimizers.models.model_tools import ModelTools
 
     return ModelTools(context.desk(), context.settings, context.serving)
-
-
-def models_target(context: Context) -> ModelsTarget:
-    """All models of the registry, where they are served and where they come from."""
-    from optimizers.models.agent_target import ModelsTarget
-    from registry.retirement import RetirementClient
-
-    timeout_s = context.settings.mlflow.timeout_seconds
-    return ModelsTarget(
-        context.desk(),
-        context.settings,
-        run_states(context),
-        retirement=RetirementClient(context.tracking_uri, context.clock, timeout_s=timeout_s),
-        predictor_url=context.serving.url,
-    )
 
 
 def run_states(context: Context) -> RunStates:

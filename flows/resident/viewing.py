@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optimizers.goals import measure_goals, performance_score
 from optimizers.view import View
+from serving.api.views import default_goals
 
 if TYPE_CHECKING:
     from flows.resident.looking import Look
@@ -26,11 +28,15 @@ def view_of(world: AgentWorld, look: Look) -> View:
     """
     stores, now = world.stores, world.now
     history = world.observations.history(now - _HISTORY_S, now)
+    wanted = stores.control.goals(default_goals(world.settings.goals))
+    goals = measure_goals(wanted, history, now)
     return View(
         at=now,
         history=history,
         health=look.health,
         facts=look.facts,
+        goals=goals,
+        score=performance_score(goals),
         findings=stores.findings.open(),
         actions=[*stores.actions.live(), *stores.actions.finished_since(now - _DAY_S)],
         learned=stores.learning.all(),
