@@ -24,9 +24,8 @@ from sqlalchemy import Connection, event
 from config.clock import ManualClock, epoch
 from config.errors import ConflictError, UnavailableError
 from config.settings import AgentSettings, SafetySettings, Settings
-from optimizers import execution
+from optimizers import execution, execution_desk
 from optimizers.capability import Effects, Job, JobState, Prior, Seen, Sight, Tools
-from optimizers.execution_desk import ActionDesk
 from optimizers.knob_effects import KnobEffects
 from optimizers.targets.base import Guard, Observed
 from registry import agent_actions, agent_control, agent_learning
@@ -63,24 +62,32 @@ class Case:
     """One kind of action in one kind of world.
 
     Attributes:
+        ends: how the action may end, however often its process is killed.
         kind: `atomic` (the target compares and sets), `plain` (it cannot), `final` (a change that
             cannot be undone) or `job`.
         verdict: what verifying says; None never says anything.
-        trouble: what goes wrong with the target, see `Knobs`.
+        trouble: what goes wrong with the target, see `Knobs`; a job's `hangs` never ends.
         at: a checkpoint, and what happens there once: `edit` or `pause`.
+        lessons: how often it is learned from.
     """
 
     name: str
+    ends: frozenset[ActionState]
     kind: str = "atomic"
     verdict: Verdict | None = Verdict.IMPROVED
     worsened: tuple[str, ...] = ()
     trouble: str = ""
     at: tuple[str, str] = ("", "")
     rollback: bool = True
+    lessons: int = 1
 
     @property
     def is_job(self) -> bool:
         return self.kind == "job"
+
+
+class NeverEnds(Exception):
+    """An action has gone on far beyond all its deadlines."""
 
 
 class Journal:
@@ -106,7 +113,8 @@ class Knobs:
     """A target with one knob, whose value is what was written last.
 
     Its troubles: `deaf` takes no write towards the new value, `lost` takes it and does not answer,
-    `stuck` takes no write back, `blind` cannot be read while the new value holds.
+    `stuck` takes no write back, `sham` only says so, `blind` cannot be read while the new value
+    holds.
     """
 
     name = TARGET
@@ -140,6 +148,8 @@ class Knobs:
         if self._case.trouble == ("deaf" if forwards else "stuck"):
             guard.check()
             raise UnavailableError("the toy takes no writes")
+        if self._case.trouble == "sham" and not forwards:
+            return
         if self._case.kind == "plain":
             self._compare_and_write(change, guard)
         else:
@@ -187,10 +197,13 @@ class Knobs:
 class FileJobs:
     """Starts whatever it is asked to, as often as it is asked: not starting twice is ours to do."""
 
-    def __init__(self, folder: Path, clock: ManualClock, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, folder: Path, clock: ManualClock, checkpoint: Checkpoint, job_s: float
+    ) -> None:
         self.journal = Journal(folder / "jobs.log")
         self._clock = clock
         self._checkpoint = checkpoint
+        self._job_s = job_s
         self.ledger_state: Callable[[], str] = lambda: "unknown"
 
     def start(self, deployment: str, parameters: Mapping[str, JsonValue], key: str) -> Job:
@@ -210,7 +223,7 @@ class FileJobs:
             return Job(JobState.CANCELLED, key)
         at = started[-1]["at"]
         assert isinstance(at, float)
-        done = epoch(self._clock.now()) >= at + JOB_S
+        done = epoch(self._clock.now()) >= at + self._job_s
         return Job(JobState.DONE if done else JobState.RUNNING, key)
 
     def cancel(self, flow_run_id: str) -> None:
@@ -222,7 +235,7 @@ class FileJobs:
 class ScriptedKnob(KnobEffects):
     """Changes the knob for real; what the case says stands in for the judge."""
 
-    case: Case = field(default_factory=lambda: Case("none"))
+    case: Case = field(default_factory=lambda: Case("none", frozenset()))
 
     def __post_init__(self) -> None:
         super().__init__(samples=2, every_s=1.0)
@@ -345,7 +358,8 @@ class AgentWorld:
         self.control = agent_control.ControlStore(self.engine, self.clock)
         self.learning = agent_learning.LearningStore(self.engine, self.clock)
         self.knobs = Knobs(folder, case, self.checkpoint)
-        self.jobs = FileJobs(folder, self.clock, self.checkpoint)
+        job_s = 10 * DEADLINE_S if case.trouble == "hangs" else JOB_S
+        self.jobs = FileJobs(folder, self.clock, self.checkpoint, job_s)
         self.knobs.ledger_state = self.jobs.ledger_state = self._state
         self.published = Journal(folder / "published.log")
         self.happened = Journal(folder / "happened.log")
@@ -364,10 +378,10 @@ class AgentWorld:
         """Let one process work on the action as long as it can."""
         return execution.run_action(self.desk(), ACTION, holder)
 
-    def desk(self) -> ActionDesk:
+    def desk(self) -> execution_desk.ActionDesk:
         case = self.case
         effects: Effects = ScriptedJob(case) if case.is_job else ScriptedKnob(case)
-        return ActionDesk(
+        return execution_desk.ActionDesk(
             actions=self.actions,
             control=self.control,
             learning=self.learning,
@@ -376,7 +390,7 @@ class AgentWorld:
                 targets={TARGET: self.knobs},
                 jobs=self.jobs,
                 clock=self.clock,
-                wait=self.clock.advance,
+                wait=self._wait,
                 sample=lambda _target, _metric: 5.0,
             ),
             settings=Settings(
@@ -387,7 +401,7 @@ class AgentWorld:
             paused=lambda: self.control.paused().paused,
             publish=self._publish,
             checkpoint=self.checkpoint,
-            poll_s=60.0 if case.verdict is None else 5.0,
+            poll_s=60.0 if case.verdict is None or case.trouble == "hangs" else 5.0,
         )
 
     def checkpoint(self, point: str) -> None:
@@ -400,6 +414,11 @@ class AgentWorld:
                 self.control.pause("a person", "to see")
             self.happened.add({"what": what})
         self._checkpoint(point)
+
+    def _wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        if self.clock.monotonic() > 10 * DEADLINE_S:
+            raise NeverEnds
 
     def _before_commit(self, connection: Connection) -> None:
         if connection.get_execution_options().get("ledger_write"):
