@@ -114,9 +114,9 @@ def run_agent(context: Context, *, to_terminal: bool) -> int:
 
 
 def main() -> int:
-    """Run the agent with this process's settings."""
+    """Run the agent with this process's settings; `--quiet` writes to its log file only."""
     try:
-        code = run_agent(open_context(), to_terminal=True)
+        code = run_agent(open_context(), to_terminal="--quiet" not in sys.argv[1:])
     except PrimeSparkError as error:
         sys.stderr.write(f"prime-spark: {redact(str(error))}\n")
         return 1

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from config.errors import PrimeSparkError
-from flows.commands import reading, running, writing
+from flows.commands import agents, reading, running, writing
 from flows.commands.agent import add_agent_commands
 from flows.commands.output import EXIT_CODES_HELP, EXIT_INTERRUPTED, complain, exit_code
 from flows.commands.world import world_of
@@ -24,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(running.up)
+app.command()(agents.agent)
+app.command()(agents.api)
 app.command()(running.doctor)
 app.command()(running.deploy)
 app.add_typer(running.config, name="config")

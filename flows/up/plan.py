@@ -70,9 +70,10 @@ def _services(settings: Settings, ports: Ports, urls: Urls, up_id: str) -> Itera
     yield catalogue.predictor(settings, ports.predictor.number)
     yield catalogue.deployments((catalogue.PREFECT,) if own_prefect else ())
     yield catalogue.worker(settings, urls.prefect_api, up_id)
-    yield catalogue.wake(
-        (catalogue.DEPLOYMENTS, catalogue.MLFLOW) if own_mlflow else (catalogue.DEPLOYMENTS,)
-    )
+    registry = (catalogue.MLFLOW,) if own_mlflow else ()
+    yield catalogue.wake((catalogue.DEPLOYMENTS, *registry))
+    yield catalogue.agent((catalogue.DEPLOYMENTS, *registry))
+    yield catalogue.api(settings)
 
 
 def resolved(settings: Settings, urls: Urls) -> Settings:

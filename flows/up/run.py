@@ -121,7 +121,7 @@ def _run_once(options: UpOptions, screen: Screen, clock: Clock, signals: StopSig
             if not supervisor.start(services_of(settings, ports, urls, up_id), signals.requested):
                 return _interrupted(options)
             write_running(home, Running(os.getpid(), up_id, urls))
-            screen.links(_links(urls))
+            screen.links(_links(urls, home))
             session = UpSession(resolved(settings, urls), urls, environment)
             return _stay(options, session, supervisor, screen, signals)
         finally:
@@ -179,8 +179,10 @@ def _after_the_story(home: Home) -> tuple[str, ...]:
     )
 
 
-def _links(urls: Urls) -> dict[str, str]:
-    return {"Prefect UI": urls.prefect, "MLflow UI": urls.mlflow, "Predictor": urls.predictor}
+def _links(urls: Urls, home: Home) -> dict[str, str]:
+    links = {"Prefect UI": urls.prefect, "MLflow UI": urls.mlflow, "Predictor": urls.predictor}
+    api = catalogue.api_url(home)
+    return links | {"Agent API": api} if api else links
 
 
 def _show_external(settings: Settings, screen: Screen) -> None:

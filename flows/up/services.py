@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from config.paths import Home
 from config.settings import Settings
 
 PREFECT, MLFLOW, PREDICTOR = "Prefect", "MLflow", "predictor"
 DEPLOYMENTS, WORKER, WAKE = "deployments", "worker", "wake-up"
+AGENT, API = "agent", "agent API"
 
 # Stop first what asks, then what answers.
 CLIENTS, SERVERS = 0, 1
@@ -35,6 +38,7 @@ class Service:
         stage: `CLIENTS` are stopped before `SERVERS`.
         deadline_s: longest wait until it answers.
         grace_s: longest wait until it has stopped by itself.
+        output: name of the log file for what it prints; by default its own name.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Service:
     stage: int = CLIENTS
     deadline_s: float = 120.0
     grace_s: float = 5.0
+    output: str = ""
 
 
 def python(*arguments: str) -> tuple[str, ...]:
@@ -123,6 +128,48 @@ def wake(needs: tuple[str, ...]) -> Service:
     It has no port to ask: it counts as up while it runs.
     """
     return Service(WAKE, python("-m", "flows.wake"), lambda: True, needs)
+
+
+def agent(needs: tuple[str, ...]) -> Service:
+    """The resident agent. It has no port to ask: it counts as up while it runs.
+
+    It keeps a log of its own, agent.log; what it prints is only why it could not start.
+    """
+    command = python("-m", "flows.agent", "--quiet")
+    return Service(AGENT, command, lambda: True, needs, output="agent-output")
+
+
+def api(settings: Settings) -> Service:
+    """The agent's API; it takes the port of the settings, or a free one, and tells which."""
+    home = settings.home_dir
+    return Service(API, python("-m", "serving.api"), lambda: api_answers(home), output="agent-api")
+
+
+def api_url(home: Home) -> str | None:
+    """Where the agent's API says that it listens; None while it does not."""
+    try:
+        return str(json.loads(home.api_file.read_text(encoding="utf-8"))["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def api_answers(home: Home) -> bool:
+    """Ask the agent's API whether it lives; with TLS, whether it takes connections.
+
+    A certificate need not be one that this machine trusts by itself.
+    """
+    url = api_url(home)
+    if url is None:
+        return False
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return _request("GET", f"{url}/health/live") is not None
+    try:
+        address = (parts.hostname or "", parts.port or 443)
+        with socket.create_connection(address, timeout=_PROBE_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
 
 
 def answers(url: str) -> Probe:

@@ -62,7 +62,8 @@ class Supervisor:
             ServiceFailed: one ended, or did not answer before its deadline.
         """
         for service in services:
-            self._servers.append(ServerProcess(service, fresh_log(self._logs, service.name)))
+            log = fresh_log(self._logs, service.output or service.name)
+            self._servers.append(ServerProcess(service, log))
             self._screen.service(service.name, ServiceState.WAITING)
         while not self._all_ready():
             if interrupted():

@@ -65,7 +65,7 @@ def test_servers_of_the_user_s_are_used_and_not_started(tmp_path: Path) -> None:
         urls = urls_of(settings, ports)
         names = [service.name for service in services_of(settings, ports, urls, "up-1")]
     assert (urls.mlflow, urls.prefect) == ("https://mlflow.example", "https://prefect.example")
-    assert names == ["predictor", "deployments", "worker", "wake-up"]
+    assert names == ["predictor", "deployments", "worker", "wake-up", "agent", "agent API"]
 
 
 def test_without_servers_of_the_user_s_all_are_started_on_different_ports(tmp_path: Path) -> None:
@@ -74,7 +74,8 @@ def test_without_servers_of_the_user_s_all_are_started_on_different_ports(tmp_pa
         urls = urls_of(settings, ports)
         names = [service.name for service in services_of(settings, ports, urls, "up-1")]
     assert len({urls.prefect, urls.mlflow, urls.predictor}) == 3
-    assert names == ["Prefect", "MLflow", "predictor", "deployments", "worker", "wake-up"]
+    ours = ["Prefect", "MLflow", "predictor", "deployments", "worker", "wake-up"]
+    assert names == [*ours, "agent", "agent API"]
     made = resolved(settings, urls)
     assert (made.mlflow.tracking_uri, made.prefect.api_url) == (urls.mlflow, urls.prefect_api)
 
