@@ -89,8 +89,11 @@ config = typer.Typer(no_args_is_help=True, help="Look at the settings.")
 @config.command("check")
 def config_check(context: typer.Context, as_json: Json = False) -> None:
     """Read all settings; say what is wrong with them, if anything."""
+    from flows.commands.agent_config import check_agent
+
     world: CommandWorld = context.obj
     settings = world.settings()
+    check_agent(settings)
     if as_json:
         write_json(settings.model_dump(mode="json"))
         return
