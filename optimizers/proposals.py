@@ -22,6 +22,9 @@ class Trouble:
     capability: str
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Advised:

@@ -6,13 +6,14 @@ then. Limits, cooldowns, budgets, windows and conflicts are lived through as the
 What this does not promise: the world did not react, so an action changes nothing of what is seen
 later. It counts as done after its settle and verify time, with its outcome unknown and nothing
 learned. The same advice, raised again while its cause lasts, is counted with the first. Facts that
-are not numbers (such as the registry's versions) are not recorded, so what rests on them is silent.
+are not numbers (such as the registry's versions) are not recorded, so what rests on them is silent;
+and so are rules that ask for several samples where only means of five minutes or an hour are left.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
@@ -22,12 +23,14 @@ from config.ids import SeededIds
 from config.settings import Settings
 from optimizers.admission import Skipped
 from optimizers.capability import Capability
+from optimizers.detection import find_missed_goals, find_past_limits
 from optimizers.explain import Explanation, findings_of
+from optimizers.goals import History, measure_goals, performance_score
 from optimizers.planning import CycleResult, plan_cycle
 from optimizers.recorded import Recording, Series
 from optimizers.safety import clock_text
 from optimizers.view import View
-from registry.agent_records import Action, ActionState, Observation
+from registry.agent_records import Action, ActionState, Direction, Goal, Observation
 
 # Every cycle sees this much of the past, as the agent's own view does.
 WINDOW_S = 3600.0
@@ -89,7 +92,7 @@ class ReplayResult:
         return "\n".join([*lines, *self.troubles])
 
 
-def replay(  # noqa: PLR0913 - a time, a world and settings
+def replay(
     history: Mapping[Series, Sequence[Observation]],
     capabilities: Sequence[Capability],
     settings: Settings,
@@ -97,7 +100,6 @@ def replay(  # noqa: PLR0913 - a time, a world and settings
     since: float,
     until: float,
     start: View | None = None,
-    analyse: Callable[[View], View] = lambda view: view,
 ) -> ReplayResult:
     """Plan every optimise cycle from `since` to `until` again.
 
@@ -108,7 +110,6 @@ def replay(  # noqa: PLR0913 - a time, a world and settings
         since: first cycle, seconds since the epoch.
         until: no cycle after this.
         start: holds what was learned, held and declined; nothing else of it is used.
-        analyse: adds goals, score and findings to a view, as the agent's analysis does.
 
     Raises:
         InputError: the span is empty, or longer than 100,000 cycles.
@@ -121,18 +122,27 @@ def replay(  # noqa: PLR0913 - a time, a world and settings
     cycles, at = 0, since
     while at <= until:
         world.pass_time(at)
-        view = View(
-            at=at,
-            history=recording.window(at, WINDOW_S),
-            actions=tuple(world.actions),
-            learned=known.learned,
-            held=known.held,
-            declined=known.declined,
-        )
-        world.take(plan_cycle(analyse(view), capabilities, world.settings, ids), at)
+        view = _seen(recording.window(at, WINDOW_S), at, world, known)
+        world.take(plan_cycle(view, capabilities, world.settings, ids), at)
         cycles += 1
         at = since + cycles * step
     return world.result(since, until, cycles)
+
+
+def _seen(history: History, at: float, world: _World, known: View) -> View:
+    """What the agent would have known: numbers, goals and what is past a limit."""
+    goals = measure_goals(world.goals, history, at)
+    view = View(
+        at=at,
+        history=history,
+        goals=goals,
+        score=performance_score(goals),
+        actions=tuple(world.actions),
+        learned=known.learned,
+        held=known.held,
+        declined=known.declined,
+    )
+    return replace(view, findings=[*find_past_limits(view), *find_missed_goals(goals, at)])
 
 
 def _check_span(since: float, until: float, step: float) -> None:
@@ -147,6 +157,16 @@ class _World:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.goals = [
+            Goal(
+                one.metric_name,
+                one.metric_name,
+                one.target_value,
+                Direction(one.direction),
+                one.weight,
+            )
+            for one in settings.goals
+        ]
         self.actions: list[Action] = []
         self._would: list[Would] = []
         self._lasting: dict[str, int] = {}

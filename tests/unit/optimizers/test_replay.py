@@ -90,6 +90,25 @@ def test_nothing_is_seen_before_it_happened() -> None:
     assert max(looks) == HOUR
 
 
+def test_goals_and_findings_are_those_of_the_time() -> None:
+    views: list[View] = []
+
+    class Looking(SampleCapability):
+        def detect(self, view: View) -> list[Finding]:
+            views.append(view)
+            return []
+
+    latency = ("serving", "inference_latency_ms")
+    slow = [Observation(*latency, 150.0, NOON + 60.0 * minute) for minute in range(60)]
+    replayed({**seen((1.0, 2.0)), latency: slow}, Looking([]))
+    by_hour = {(view.at - NOON) / HOUR: view for view in views}
+    assert by_hour[0.5].score == pytest.approx(50.0)
+    assert {one.target for one in by_hour[0.5].findings} >= {"goals"}
+    assert by_hour[3.0].score is None
+    assert any(one.target == "host" for one in by_hour[1.5].findings)
+    assert by_hour[3.0].findings == []
+
+
 def test_limits_are_lived_through() -> None:
     one_an_hour = Settings(agent=AgentSettings(changes_per_hour=1, cooldown_seconds=0.0))
     history = seen((0.0, 0.1), (0.25, 0.35), (2.0, 2.1))
