@@ -1,6 +1,7 @@
 # make run     install what is needed and run the demo; options: make run ARGS="--exit"
 # make test    install what the tests need and pass all of them; options: make test ARGS="-k doctor"
 # make check   ruff, mypy --strict, import-linter
+# make crash   kill and stop actions at every point of their life, for minutes; make test: a sample
 # make lock    renew the pinned dependencies from pyproject.toml (needs uv)
 # make clean   remove what make made
 
@@ -40,7 +41,7 @@ check: install-dev
 	$(DEV_VENV)/bin/lint-imports
 
 crash: install-dev
-	@exec $(DEV_VENV)/bin/python -m pytest -m crash $(ARGS)
+	@CRASH_MATRIX=full exec $(DEV_VENV)/bin/python -m pytest -m crash $(ARGS)
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links

@@ -44,6 +44,7 @@ class Mutant:
 
     Attributes:
         cases: how the names of the cases begin that are tried.
+        killed: tried first: a process is killed at this point.
         takeover: tried first: a process is stopped just before it comes to the first point, and its
             successor is killed at the second.
     """
@@ -53,6 +54,7 @@ class Mutant:
     old: str
     new: str
     cases: tuple[str, ...]
+    killed: str = ""
     takeover: tuple[str, str] | None = None
 
 
@@ -79,7 +81,7 @@ MUTANTS = (
         "            found = expected_action(connection, action)\n            return self._moved",
         "            found = replace(locked_action(connection, action.id), state=action.state)\n"
         "            return self._moved",
-        ("atomic: worse", "job: done"),
+        ("atomic: worse",),
     ),
     Mutant(
         "no new token for a new holder",
@@ -87,7 +89,7 @@ MUTANTS = (
         "found.token + 1",
         "found.token",
         ("job: done",),
-        ("applying", "job started"),
+        takeover=("applying", "job started"),
     ),
     Mutant(
         "no token at the effect",
@@ -95,7 +97,7 @@ MUTANTS = (
         "if row.token != self._action.token:",
         "if False:",
         ("job: done",),
-        ("applying", "job started"),
+        takeover=("applying", "job started"),
     ),
     Mutant(
         "no lock across an effect",
@@ -103,6 +105,7 @@ MUTANTS = (
         "        with exclusive(self._engine, _effects_on(action), timeout_s):",
         "        if True:",
         ("plain: improved",),
+        takeover=("target written", "never"),
     ),
     Mutant(
         "an effect's guard is not asked",
@@ -111,7 +114,7 @@ MUTANTS = (
         "            self.check_within(connection)",
         "        return",
         ("job: done",),
-        ("applying", "job started"),
+        takeover=("applying", "job started"),
     ),
     Mutant(
         "recovery without reading",
@@ -119,6 +122,7 @@ MUTANTS = (
         "if seen is not None and seen.sight is not Sight.BEFORE:",
         "if False:",
         ("job: done",),
+        killed="job started",
     ),
     Mutant(
         "recovery takes the effect for granted",
@@ -277,6 +281,8 @@ def _schedules(place: Bench, cases: list[Case], mutant: Mutant) -> Iterator[list
     """What is wrong after each schedule: undisturbed ones first, then killed and stopped ones."""
     for case in cases:
         yield place.kill(Schedule(case))
+        if mutant.killed:
+            yield place.kill(Schedule(case, (mutant.killed,)))
         if mutant.takeover is not None:
             before, kill = mutant.takeover
             yield place.stop(case, place.points(case).index(before), kill)
