@@ -50,7 +50,7 @@ class Grow:
             return []
         return [Finding("box_grow:full", "box_grow", "box", "", Severity.WARNING, "full", view.at)]
 
-    def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:  # noqa: ARG002
+    def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:
         return [
             Proposal(
                 type="box_grow",
