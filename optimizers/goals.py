@@ -1,12 +1,11 @@
-"""How far each goal is reached, and the weighted performance score. Pure.
+"""Where each goal stands, and the weighted performance score. Pure.
 
-Progress of a goal whose value is on the wanted side of its target is 1. Else it is
+The score is 100 times the mean of the progress (see `GoalProgress.of`) of all goals with a known
+value, weighted by the goals' weights:
 
-    1 - |current - target| / max(|current|, |target|)
+    score = 100 x sum(weight x progress) / sum(weight)
 
-cut off at 0: for values above 0 that is target / current when less is better and current / target
-when more is. The score is 100 times the mean of the progress of all goals with a known value,
-weighted by the goals' weights; a goal without a value counts neither way.
+A goal without a value counts neither way.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from registry.agent_records import Direction, Goal, GoalProgress, Observation
+from registry.agent_records import Goal, GoalProgress, Observation
 
 # An older value says nothing of now.
 FRESH_S = 300.0
@@ -32,7 +31,9 @@ def measure_goals(
     for (_, metric), observations in history.items():
         if metric in names:
             seen[metric] += observations
-    return [_measured(goal, seen[goal.metric_name], at, fresh_s) for goal in wanted]
+    return [
+        GoalProgress.of(goal, current_value(seen[goal.metric_name], at, fresh_s)) for goal in wanted
+    ]
 
 
 def performance_score(progress: Iterable[GoalProgress]) -> float | None:
@@ -65,22 +66,6 @@ def current_value(
         for by_labels in newest.values()
     ]
     return _mean(values) if values else None
-
-
-def _measured(
-    goal: Goal, observations: Sequence[Observation], at: float, fresh_s: float
-) -> GoalProgress:
-    current = current_value(observations, at, fresh_s)
-    if current is None:
-        return GoalProgress(goal, None, achieved=False, progress=None)
-    wanted = goal.target_value
-    achieved = current <= wanted if goal.direction is Direction.MINIMIZE else current >= wanted
-    progress = 1.0 if achieved else _progress(current, wanted)
-    return GoalProgress(goal, current, achieved=achieved, progress=progress)
-
-
-def _progress(current: float, wanted: float) -> float:
-    return max(0.0, 1.0 - abs(current - wanted) / max(abs(current), abs(wanted)))
 
 
 def _mean(values: Sequence[float]) -> float:

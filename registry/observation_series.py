@@ -6,7 +6,7 @@ A number is never given twice: what was packed under it would turn up under anot
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select
@@ -21,8 +21,9 @@ _MAX_NAME = 200
 _MAX_UNIT = 50
 _MAX_LABELS = 2000
 
-# Target, metric, labels as JSON: what tells one series from another.
-Key = tuple[str, str, str]
+Labels = tuple[tuple[str, str], ...]
+# Target, metric and labels: what tells one series from another.
+Key = tuple[str, str, Labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Series:
     id: int
     target: str
     metric: str
-    labels: tuple[tuple[str, str], ...]
+    labels: Labels
     unit: str
 
 
@@ -43,24 +44,38 @@ class SeriesNumbers:
         self._known: dict[Key, int] = {}
         self._state: tuple[int, int] | None = None
 
-    def of(self, connection: Connection, observations: Collection[Observation]) -> dict[Key, int]:
-        """The numbers of the series of all observations; those beyond the limit are missing.
+    def of(
+        self, connection: Connection, observations: Sequence[Observation]
+    ) -> list[tuple[Observation, int]]:
+        """The observations with the numbers of their series, without those that can have none.
 
         Call it in a write transaction that holds the lock of the observations.
         """
         self._refresh(connection)
-        wanted = {key_of(one): one.unit for one in observations}
-        fresh = [key for key in wanted if key not in self._known and _is_name(key)]
-        fresh = fresh[: max(MAX_SERIES - len(self._known), 0)]
+        keys = [(one.target, one.metric, one.labels) for one in observations]
+        fresh = {
+            key: one.unit
+            for key, one in zip(keys, observations, strict=True)
+            if key not in self._known
+        }
         if fresh:
-            rows = [_row(key, wanted[key]) for key in fresh]
-            connection.execute(insert_into(connection, series).on_conflict_do_nothing(), rows)
-            self._refresh(connection)
-        return {key: self._known[key] for key in wanted if key in self._known}
+            self._add(connection, fresh)
+        known = self._known
+        return [
+            (one, known[key]) for key, one in zip(keys, observations, strict=True) if key in known
+        ]
 
     def forget(self) -> None:
         """Read everything again at the next call: the transaction of the last one was undone."""
         self._state = None
+
+    def _add(self, connection: Connection, fresh: Mapping[Key, str]) -> None:
+        room = MAX_SERIES - len(self._known)
+        rows = [_row(key, unit) for key, unit in fresh.items() if _is_name(key)]
+        rows = [row for row in rows if len(row["labels"]) <= _MAX_LABELS][: max(room, 0)]
+        if rows:
+            connection.execute(insert_into(connection, series).on_conflict_do_nothing(), rows)
+            self._refresh(connection)
 
     def _refresh(self, connection: Connection) -> None:
         """Other processes name series and drop them, though never the one of the last number."""
@@ -68,15 +83,9 @@ class SeriesNumbers:
         count, last = row.one()
         state = (int(count), int(last or 0))
         if state != self._state:
-            rows = connection.execute(select(series))
-            self._known = {(row.target, row.metric, row.labels): row.id for row in rows}
+            found = read_series(connection)
+            self._known = {(one.target, one.metric, one.labels): one.id for one in found}
             self._state = state
-
-
-def key_of(observation: Observation) -> Key:
-    """The key of the series an observation belongs to."""
-    labels = json.dumps(observation.labels, separators=(",", ":")) if observation.labels else "[]"
-    return observation.target, observation.metric, labels
 
 
 def read_series(
@@ -104,19 +113,17 @@ def drop_series(connection: Connection, kept: Collection[int]) -> int:
     return len(gone)
 
 
-def _labels(text: str) -> tuple[tuple[str, str], ...]:
+def _labels(text: str) -> Labels:
     return tuple((str(name), str(held)) for name, held in json.loads(text))
 
 
 def _row(key: Key, unit: str) -> dict[str, str]:
+    target, metric, labels = key
     held = unit[:_MAX_UNIT] if unit.isprintable() else ""
-    return {"target": key[0], "metric": key[1], "labels": key[2], "unit": held}
+    text = json.dumps(labels, separators=(",", ":"))
+    return {"target": target, "metric": metric, "labels": text, "unit": held}
 
 
 def _is_name(key: Key) -> bool:
-    """No database holds a NUL, nor half of a surrogate pair; labels are ASCII by then."""
-    target, metric, labels = key
-    names = (target, metric)
-    return all(0 < len(name) <= _MAX_NAME and name.isprintable() for name in names) and (
-        len(labels) <= _MAX_LABELS
-    )
+    """No database holds a NUL, nor half of a surrogate pair; labels are written in ASCII."""
+    return all(0 < len(name) <= _MAX_NAME and name.isprintable() for name in key[:2])

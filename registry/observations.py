@@ -25,7 +25,7 @@ from registry.observation_codec import (
     unpack_block,
     unpack_tick,
 )
-from registry.observation_series import Series, SeriesNumbers, key_of, read_series
+from registry.observation_series import Series, SeriesNumbers, read_series
 from registry.observation_tidying import LOCK, SPANS, Limits, Tidied, read_ticks, tidy
 
 
@@ -133,14 +133,10 @@ class ObservationStore:
         return tidy(self._engine, now, limits)
 
     def _record(self, connection: Connection, observations: Sequence[Observation]) -> int:
-        numbers = self._numbers.of(connection, observations)
         moments: dict[float, dict[int, float]] = defaultdict(dict)
-        kept = 0
-        for one in observations:
-            number = numbers.get(key_of(one))
-            if number is not None:
-                moments[one.at][number] = one.value
-                kept += 1
+        numbered = self._numbers.of(connection, observations)
+        for one, number in numbered:
+            moments[one.at][number] = one.value
         for at, values in moments.items():
             here = ticks.c.at == at
             body = connection.scalar(select(ticks.c.body).where(here))
@@ -149,7 +145,7 @@ class ObservationStore:
             else:
                 together = pack_tick(unpack_tick(body) | values)
                 connection.execute(ticks.update().where(here).values(body=together))
-        return kept
+        return len(numbered)
 
 
 def _points(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -9,13 +10,14 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from config.settings import AgentSettings
 from registry.agent_records import Observation
-from registry.ledger.agent_schema import blocks, series, ticks
+from registry.ledger.agent_schema import blocks, ticks
+from registry.observation_tidying import Limits
 from registry.observations import ObservationStore
 
 START = 1_699_488_000.0  # the start of a block of every length
-SETTINGS = AgentSettings()
+HOUR, DAY = 3600.0, 86_400.0
+LIMITS = Limits(raw_s=DAY, five_minute_s=7 * DAY, max_bytes=10e6)
 
 
 def seen(value: float, at: float, metric: str = "cpu_percent", **labels: str) -> Observation:
@@ -102,9 +104,9 @@ def recorded_hours(store: ObservationStore, hours: float, step: float = 30.0) ->
     return made
 
 
-def means(made: Sequence[Observation], step: int) -> list[tuple[float, float, float, float, float]]:
+def means(made: Sequence[Observation], step: int) -> list[tuple[float, ...]]:
     starts = sorted({one.at // step * step for one in made})
-    found = []
+    found: list[tuple[float, ...]] = []
     for start in starts:
         held = [one.value for one in made if one.at // step * step == start]
         found.append((start, len(held), sum(held) / len(held), min(held), max(held)))
@@ -116,10 +118,10 @@ def test_joining_keeps_count_mean_and_extremes(ledger: Engine, raw_hours: float)
     store = ObservationStore(ledger)
     made = [one for one in recorded_hours(store, 5.5) if one.metric == "cpu_percent"]
     now = made[-1].at
-    settings = AgentSettings(raw_hours=raw_hours, five_minute_days=0.1)
+    limits = Limits(raw_hours * HOUR, 0.1 * DAY, 10e6)
     before = store.query("host", "cpu_percent", START, now, 3600)
     for _ in range(2):
-        store.compact(now, settings)
+        store.compact(now, limits)
     for step in (300, 3600):
         [found] = store.query("host", "cpu_percent", START, now, step)
         kept = [bucket[:5] for bucket in found.buckets]
@@ -139,7 +141,7 @@ def test_joining_keeps_count_mean_and_extremes(ledger: Engine, raw_hours: float)
 def test_single_values_become_five_minutes_then_hours(ledger: Engine) -> None:
     store = ObservationStore(ledger)
     recorded_hours(store, 3, step=60)
-    settings = AgentSettings(raw_hours=1, five_minute_days=0.25)
+    limits = Limits(HOUR, 6 * HOUR, 10e6)
 
     def lengths() -> dict[int, int]:
         with ledger.connect() as connection:
@@ -148,11 +150,11 @@ def test_single_values_become_five_minutes_then_hours(ledger: Engine) -> None:
             )
             return {row[0]: row[1] for row in rows}
 
-    store.compact(START + 3 * 3600 + 61, settings)
+    store.compact(START + 3 * 3600 + 61, limits)
     assert lengths() == {0: 1, 300: 1}
-    store.compact(START + 4 * 3600 + 61, settings)
+    store.compact(START + 4 * 3600 + 61, limits)
     assert lengths() == {300: 1}
-    store.compact(START + 24 * 3600, settings)
+    store.compact(START + 24 * 3600, limits)
     assert lengths() == {3600: 1}
     [found] = store.query("host", "cpu_percent", START, START + 86_400)
     assert [bucket[1] for bucket in found.buckets] == [60, 60, 60]
@@ -161,10 +163,10 @@ def test_single_values_become_five_minutes_then_hours(ledger: Engine) -> None:
 def test_late_values_join_what_is_packed_already(ledger: Engine) -> None:
     store = ObservationStore(ledger)
     store.record([seen(1.0, START), seen(3.0, START + 60)])
-    settings = AgentSettings(raw_hours=1)
-    store.compact(START + 2 * 3600 + 61, settings)
+    limits = Limits(HOUR, DAY, 10e6)
+    store.compact(START + 2 * 3600 + 61, limits)
     store.record([seen(8.0, START + 90)])
-    store.compact(START + 2 * 3600 + 61, settings)
+    store.compact(START + 2 * 3600 + 61, limits)
     [found] = store.query("host", "cpu_percent", START, START + 3600)
     assert found.buckets == [(START, 3.0, 4.0, 1.0, 8.0, 8.0)]
 
@@ -173,7 +175,7 @@ def test_values_of_a_clock_gone_wrong_are_packed_too(ledger: Engine) -> None:
     store = ObservationStore(ledger)
     ahead = START + 365 * 86_400
     store.record([seen(1.0, ahead), seen(2.0, START)])
-    store.compact(START + 30, SETTINGS)
+    store.compact(START + 30, LIMITS)
     with ledger.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(ticks)) == 1
     assert values(store.history(START, START + 60)["host", "cpu_percent"]) == [2.0]
@@ -186,7 +188,7 @@ def test_a_tidy_up_that_is_cut_off_loses_and_doubles_nothing(
 ) -> None:
     store = ObservationStore(ledger)
     recorded_hours(store, 4, step=60)
-    now, settings = START + 4 * 3600 + 61, AgentSettings(raw_hours=1)
+    now, limits = START + 4 * HOUR + 61, Limits(HOUR, DAY, 10e6)
     wanted = [one.buckets for one in store.query("host", "load_1m", 0, now, 3600)]
     merges = 0
 
@@ -201,33 +203,32 @@ def test_a_tidy_up_that_is_cut_off_loses_and_doubles_nothing(
 
     monkeypatch.setattr("registry.observation_tidying.pack_block", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        store.compact(now, settings)
+        store.compact(now, limits)
     monkeypatch.undo()
     for _ in range(2):
         found = [one.buckets for one in store.query("host", "load_1m", 0, now, 3600)]
         assert [[one[:5] for one in buckets] for buckets in found] == [
             [pytest.approx(one[:5], rel=1e-3) for one in buckets] for buckets in wanted
         ]
-        store.compact(now, settings)
+        store.compact(now, limits)
 
 
 def test_series_without_points_are_forgotten_and_numbers_not_given_twice(ledger: Engine) -> None:
     store = ObservationStore(ledger)
-    for hour in range(60):
-        tick = [seen(random.Random(n).random(), START + hour * 3600, f"m{n}") for n in range(200)]
-        store.record([one for one in tick if hour < 2 or one.metric == "m7"])
-    settings = AgentSettings(history_max_mb=0.11, raw_hours=1, five_minute_days=0.25)
-    for day in range(3, 40):
-        at = START + day * 86_400
-        store.record([seen(5.0, at + 60 * n, "m7") for n in range(400)])
-        store.compact(at + 86_400, settings)
-    with ledger.connect() as connection:
-        left = connection.scalar(select(func.count()).select_from(series))
-    assert left is not None
-    assert left < 200
-    store.record([seen(1.0, START + 41 * 86_400, "brand_new")])
-    found = store.history(0, START + 42 * 86_400)
+    store.record([seen(float(number), START, f"m{number}") for number in range(50)])
+    for week in range(1, 4):
+        noise = random.Random(week)
+        at = START + week * 7 * DAY
+        store.record([seen(noise.random(), at + 600 * number, "m7") for number in range(300)])
+    room = 10e6
+    while len(store.series()) == 50:
+        size = store.compact(START + 60 * DAY, Limits(HOUR, HOUR, room)).size_bytes
+        room = min(room - 200, 2 * size)
+    assert [one.metric for one in store.series()] == ["m49", "m7"]
+    store.record([seen(1.0, START + 60 * DAY, "brand_new")])
+    found = store.history(0, START + 60 * DAY)
     assert values(found["host", "brand_new"]) == [1.0]
+    assert set(found) == {("host", "brand_new"), ("host", "m7")}
 
 
 def real_size(engine: Engine) -> int:
@@ -244,3 +245,28 @@ def real_size(engine: Engine) -> int:
         )
     with engine.connect() as connection:
         return int(connection.scalar(text(query)) or 0)
+
+
+@pytest.mark.parametrize(("metrics", "max_bytes"), [(500, 10e6), (60, 1e6)])
+def test_days_of_noise_at_30_s_stay_within_their_space(
+    ledger: Engine, metrics: int, max_bytes: float
+) -> None:
+    """Of the days before the last one, which is whole, every twelfth hour is recorded."""
+    store = ObservationStore(ledger)
+    made = random.Random(5)
+    noise = itertools.cycle([made.gauss(50, 9) for _ in range(99_991)])
+    names = [(f"target{number % 6}", f"metric{number}") for number in range(metrics)]
+    limits = Limits(DAY, 7 * DAY, max_bytes)
+    sizes = []
+    for hour in (*range(0, 144, 12), *range(144, 170)):
+        moments = [START + hour * HOUR + 30.0 * place for place in range(120)]
+        store.record([Observation(*one, next(noise), at) for at in moments for one in names])
+        tidied = store.compact(START + (hour + 1) * HOUR + 60, limits)
+        sizes.append(real_size(ledger))
+        assert tidied.size_bytes <= max_bytes
+    assert max_bytes / 3 < max(sizes) <= max_bytes
+    now = START + 170 * HOUR
+    [last] = store.query("target0", "metric0", now - 2 * HOUR, now)
+    assert len(last.buckets) == 240
+    [all_] = store.query("target0", "metric0", START, now, 3600)
+    assert [bucket[1] for bucket in all_.buckets] == [120] * len(all_.buckets)
