@@ -42,7 +42,8 @@ def performance_score(progress: Iterable[GoalProgress]) -> float | None:
     weight = sum(each for _, each in known)
     if weight <= 0.0:
         return None
-    return 100.0 * sum(share * each for share, each in known) / weight
+    mean = sum(share * each for share, each in known) / weight
+    return 100.0 * min(mean, 1.0)  # rounding may carry it a trace above
 
 
 def current_value(
