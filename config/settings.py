@@ -181,6 +181,7 @@ class DeploymentTargetSettings(Section):
     name: str = Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     kind: Literal["remote", "edge"]
     url: str | None = None
+    registry: str | None = None
     folder: Path | None = None
     quantize: bool = True
     models: Names = ()

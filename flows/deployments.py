@@ -27,6 +27,8 @@ from flows.names import (
     BENCHMARK,
     DEPLOYMENT,
     EXECUTE,
+    MODEL_DEPLOY,
+    MODEL_UPDATE,
     MONITOR,
     OPTIMIZE,
     PROMOTE,
@@ -84,6 +86,9 @@ DEPLOYMENTS = (
     Deployed(RETRAIN, concurrency=1),
     Deployed(SHADOW),
     Deployed(WATCH_MODELS, every=lambda settings: settings.models.watch_interval_seconds),
+    Deployed(MODEL_UPDATE),
+    # Building for a device takes a core for a while.
+    Deployed(MODEL_DEPLOY, concurrency=1),
     # The agent ticks by itself: these are for a look by hand. Its optimise cycles are flow runs of
     # this schedule; whoever pauses it, pauses them. Cycles that were missed are not made up for.
     Deployed(MONITOR),

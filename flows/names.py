@@ -11,6 +11,8 @@ ROLLBACK = "rollback"
 RETRAIN = "retrain"
 SHADOW = "shadow"
 WATCH_MODELS = "watch_models"
+MODEL_UPDATE = "model_update"
+MODEL_DEPLOY = "model_deploy"
 
 MONITOR = "monitor"
 ANALYZE = "analyze"
@@ -26,6 +28,8 @@ FLOWS = (
     RETRAIN,
     SHADOW,
     WATCH_MODELS,
+    MODEL_UPDATE,
+    MODEL_DEPLOY,
     MONITOR,
     ANALYZE,
     OPTIMIZE,

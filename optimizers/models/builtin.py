@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optimizers.capability import Capability
+from optimizers.deployment.places import deployment_places
 from optimizers.models.agent_target import ModelsTarget
 from optimizers.models.capabilities.ab_test import AbTest
 from optimizers.models.capabilities.model_benchmark import ModelBenchmark
@@ -15,6 +16,7 @@ from optimizers.models.capabilities.model_retrain import ModelRetrain
 from optimizers.models.capabilities.model_rollback import ModelRollback
 from optimizers.models.capabilities.model_update import ModelUpdate
 from optimizers.models.model_tools import EXTRA, ModelTools
+from optimizers.models.sources import update_sources
 from optimizers.plugins import PluginContext
 from optimizers.targets.base import Target
 from registry.retirement import RetirementClient
@@ -37,6 +39,8 @@ def models(context: PluginContext) -> Sequence[Target]:
             run_states,
             retirement=RetirementClient(url, context.clock, timeout_s=timeout_s),
             predictor_url=context.addresses.get("predictor"),
+            find_updates=update_sources(context.settings, context.clock).find,
+            see_places=deployment_places(context.settings).see,
         )
     ]
 

@@ -69,7 +69,9 @@ def test_the_resident_agent_gets_no_heavy_library_from_them() -> None:
         "import optimizers.models.agent_target; all_capabilities(Settings());"
         "from benchmarks.significance import e_process, sample_ratio;"
         "sample_ratio.log_evidence([e_process.Stage(0.1, 90, 10)]);"
-        "print([one for one in ('mlflow', 'scipy', 'onnxruntime', 'prefect') if one in sys.modules])"
+        "heavy = ('mlflow', 'scipy', 'onnxruntime', 'prefect');"
+        "print([one for one in heavy if one in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""Deployment targets besides the local predictor: how they stand, and bringing models there."""
