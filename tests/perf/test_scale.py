@@ -10,13 +10,13 @@ from tests.perf.scale import decisions, events, growth
 
 
 def test_memory_of_decisions_grows_no_faster_than_linearly() -> None:
-    assert growth(decisions((200, 2000)))["plan_mb"] < 1.2
+    assert growth(decisions((100, 1000)))["plan_mb"] < 1.2
 
 
 def test_checking_the_chain_holds_one_page_of_it(tmp_path: Path) -> None:
-    rows = events((2_000, 12_000), tmp_path)
+    rows = events((1_500, 4_500), tmp_path)
     assert growth(rows)["verify_mb"] < 0.5
-    assert [row["n"] for row in rows] == [2_000, 12_000]
+    assert [row["n"] for row in rows] == [1_500, 4_500]
 
 
 def test_growth_is_an_exponent() -> None:
