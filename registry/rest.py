@@ -173,7 +173,7 @@ def _limited(response: httpx.Response, limit: int, deadline: float) -> bytes:
 def _parsed(content: bytes) -> Json | None:
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
