@@ -82,11 +82,8 @@ def course_of(decision: Decision, thresholds: ThresholdSettings) -> Course:
     """
     if decision.run:
         return Course.ASK if decision.approval else Course.RUN
-    worth = decision.expected_value >= thresholds.min_improvement_threshold
-    risky = decision.risk > thresholds.max_risk_threshold
-    if worth and decision.score > 0.0 and risky and decision.approval:
-        return Course.ASK
-    return Course.REFUSE
+    # What is worth it and was not let through has failed by its risk alone.
+    return Course.ASK if decision.approval and _worth(decision, thresholds) else Course.REFUSE
 
 
 def criteria(decision: Decision, limits: ThresholdSettings) -> tuple[Criterion, ...]:

@@ -84,7 +84,7 @@ class ReplayResult:
     def to_text(self) -> str:
         """Return it in lines for a person to read."""
         span = f"{clock_text(self.since)} to {clock_text(self.until)}"
-        lines = [f"{span}: {self.cycles} cycles, {len(self.would)} actions"]
+        lines = [f"{span}: cycles {self.cycles}, actions {len(self.would)}"]
         for one in self.would:
             again = f" (and {one.again} times more while it lasted)" if one.again else ""
             lines.append(f"{clock_text(one.at)}{again}\n{one.explanation.to_text()}")

@@ -133,6 +133,12 @@ def test_a_critical_action_is_asked_about_and_a_risky_one_too() -> None:
     assert risky.approval == "its risk 0.75 is above 0.70"
 
 
+def test_a_risky_action_that_is_just_worth_it_is_asked_about() -> None:
+    just = decided(0.5, 0.1, 0.9, 0.1)
+    assert just.expected_value == 0.05
+    assert course_of(just, SETTINGS.thresholds) is Course.ASK
+
+
 def test_a_person_is_not_asked_about_what_is_not_worth_it() -> None:
     for worthless in (decided(0.5, 0.05, 0.9, 0.1), decided(0.9, 0.2, 0.9, 1.0)):
         assert worthless.approval

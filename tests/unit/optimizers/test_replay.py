@@ -140,7 +140,7 @@ def test_a_replay_gives_the_same_every_time_and_as_json() -> None:
     first, second = (replayed(seen((1.0, 2.0))) for _ in range(2))
     assert first == second
     assert json.loads(json.dumps(first.to_dict(), allow_nan=False))["would"][0]["again"] > 3
-    assert "73 cycles, 1 actions" in first.to_text()
+    assert "cycles 73, actions 1" in first.to_text()
     assert "times more while it lasted" in first.to_text()
 
 
