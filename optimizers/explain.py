@@ -69,7 +69,7 @@ def explain_cycle(result: CycleResult) -> tuple[Explanation, ...]:
             one.proposal,
             one.state.value,
             one.reason,
-            findings_of(one.proposal, result.findings),
+            _findings_of(one.proposal, result.findings),
             one.decision,
         )
         for one in result.actions
@@ -79,7 +79,7 @@ def explain_cycle(result: CycleResult) -> tuple[Explanation, ...]:
             one.proposal,
             one.kind.value,
             one.reason,
-            findings_of(one.proposal, result.findings),
+            _findings_of(one.proposal, result.findings),
             one.decision,
         )
         for one in result.skipped
@@ -87,8 +87,7 @@ def explain_cycle(result: CycleResult) -> tuple[Explanation, ...]:
     return acted + left
 
 
-def findings_of(proposal: Proposal, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return those of the findings that led to a proposal."""
+def _findings_of(proposal: Proposal, findings: Sequence[Finding]) -> tuple[Finding, ...]:
     wanted = set(proposal.finding_ids)
     return tuple(one for one in findings if one.id in wanted)
 

@@ -82,7 +82,7 @@ def _weighed(
         if refusal is not None:
             skipped.append(Skipped(one.proposal, *refusal))
             continue
-        decision = weigh(one, view, past, settings)
+        decision = _decided(one, view, past, settings)
         refusal = _refused(decision, settings)
         if refusal is not None:
             skipped.append(Skipped(one.proposal, *refusal, decision))
@@ -91,8 +91,8 @@ def _weighed(
     return candidates
 
 
-def weigh(one: Advised, view: View, past: Past, settings: Settings) -> Decision:
-    """Return the decision on one proposal, with what was learned and measured so far."""
+def _decided(one: Advised, view: View, past: Past, settings: Settings) -> Decision:
+    """The decision on one proposal, with what was learned and measured so far."""
     proposal = one.proposal
     belief = believe(proposal, one.capability.prior, view.learned)
     measured = past.exposure(proposal.type, settings.agent.exposure)

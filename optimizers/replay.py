@@ -21,10 +21,10 @@ from pydantic import JsonValue
 from config.errors import InputError
 from config.ids import SeededIds
 from config.settings import Settings
-from optimizers.admission import Skipped
+from optimizers.admission import SkipKind, Skipped
 from optimizers.capability import Capability
 from optimizers.detection import find_missed_goals, find_past_limits
-from optimizers.explain import Explanation, findings_of
+from optimizers.explain import Explanation, explain_cycle
 from optimizers.goals import History, measure_goals, performance_score
 from optimizers.planning import CycleResult, plan_cycle
 from optimizers.recorded import Recording, Series
@@ -36,15 +36,27 @@ from registry.agent_records import Action, ActionState, Direction, Goal, Observa
 WINDOW_S = 3600.0
 _DAY_S = 86_400.0
 _MOST_CYCLES = 100_000
+# More than this, of what is done and of what is not, is not told one by one.
+_MOST_TOLD = 1_000
+_ACTED = frozenset({ActionState.SCHEDULED.value, ActionState.WAITING_APPROVAL.value})
 
 
 @dataclass(frozen=True, slots=True)
-class Would:
-    """What would have been done at a time; `again`: how often more while its cause lasted."""
+class Told:
+    """What would have become of a proposal at a time; `again`: how often more while it lasted."""
 
     at: float
     explanation: Explanation
     again: int = 0
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON."""
+        return {"at": self.at, "again": self.again, **self.explanation.to_dict()}
+
+    def to_text(self) -> str:
+        """Return it in lines for a person to read."""
+        again = f" (and {self.again} times more while it lasted)" if self.again else ""
+        return f"{clock_text(self.at)}{again}\n{self.explanation.to_text()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,8 @@ class ReplayResult:
 
     Attributes:
         would: what would have been done, or asked about, oldest first.
-        left_out: how many proposals were not acted on, by reason.
+        not_done: what would not, with the reason; without what was being done already.
+        left_out: how many proposals were not acted on in their cycle, by reason.
         findings: how many cycles each rule spoke in.
         troubles: sentences of capabilities that failed.
     """
@@ -61,7 +74,8 @@ class ReplayResult:
     since: float
     until: float
     cycles: int
-    would: tuple[Would, ...] = ()
+    would: tuple[Told, ...] = ()
+    not_done: tuple[Told, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     findings: Mapping[str, int] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
@@ -72,10 +86,8 @@ class ReplayResult:
             "since": self.since,
             "until": self.until,
             "cycles": self.cycles,
-            "would": [
-                {"at": one.at, "again": one.again, **one.explanation.to_dict()}
-                for one in self.would
-            ],
+            "would": [one.to_dict() for one in self.would],
+            "not_done": [one.to_dict() for one in self.not_done],
             "left_out": dict(self.left_out),
             "findings": dict(self.findings),
             "troubles": list(self.troubles),
@@ -85,9 +97,7 @@ class ReplayResult:
         """Return it in lines for a person to read."""
         span = f"{clock_text(self.since)} to {clock_text(self.until)}"
         lines = [f"{span}: cycles {self.cycles}, actions {len(self.would)}"]
-        for one in self.would:
-            again = f" (and {one.again} times more while it lasted)" if one.again else ""
-            lines.append(f"{clock_text(one.at)}{again}\n{one.explanation.to_text()}")
+        lines += [one.to_text() for one in (*self.would, *self.not_done)]
         lines += [f"left out, {kind}: {count}" for kind, count in sorted(self.left_out.items())]
         return "\n".join([*lines, *self.troubles])
 
@@ -168,8 +178,9 @@ class _World:
             for one in settings.goals
         ]
         self.actions: list[Action] = []
-        self._would: list[Would] = []
-        self._lasting: dict[str, int] = {}
+        self._would: list[Told] = []
+        self._not_done: list[Told] = []
+        self._lasting: dict[tuple[str, str], int] = {}
         self._left_out: Counter[str] = Counter()
         self._findings: Counter[str] = Counter()
         self._troubles: dict[str, None] = {}
@@ -196,27 +207,27 @@ class _World:
             waits = one.state is ActionState.WAITING_APPROVAL
             begun = replace(one, state=ActionState.VERIFYING, executed_at=at)
             self.actions.append(one if waits else begun)
-            self._note(one, result, at)
+        for explained in explain_cycle(result):
+            self._tell(explained, at)
         self._left_out.update(one.kind.value for one in result.skipped)
         self._findings.update({one.rule for one in result.findings})
         self._troubles.update(dict.fromkeys(one.text for one in result.troubles))
         raised = _raised(result.actions, result.skipped)
-        self._lasting = {name: place for name, place in self._lasting.items() if name in raised}
+        lasting = self._lasting.items()
+        self._lasting = {name: place for name, place in lasting if name[0] in raised}
 
-    def _note(self, action: Action, result: CycleResult, at: float) -> None:
-        name = action.proposal.advice_id
+    def _tell(self, explained: Explanation, at: float) -> None:
+        if explained.outcome == SkipKind.KNOWN:
+            return
+        acted = explained.outcome in _ACTED
+        told = self._would if acted else self._not_done
+        name = (explained.proposal.advice_id, "" if acted else explained.outcome)
         place = self._lasting.get(name)
         if place is not None:
-            before = self._would[place]
-            self._would[place] = replace(before, again=before.again + 1)
-            return
-        findings = findings_of(action.proposal, result.findings)
-        outcome = action.state.value
-        explanation = Explanation(
-            action.proposal, outcome, action.reason, findings, action.decision
-        )
-        self._lasting[name] = len(self._would)
-        self._would.append(Would(at, explanation))
+            told[place] = replace(told[place], again=told[place].again + 1)
+        elif len(told) < _MOST_TOLD:
+            self._lasting[name] = len(told)
+            told.append(Told(at, explained))
 
     def result(self, since: float, until: float, cycles: int) -> ReplayResult:
         """What is told at the end."""
@@ -225,6 +236,7 @@ class _World:
             until,
             cycles,
             tuple(self._would),
+            tuple(self._not_done),
             dict(self._left_out),
             dict(self._findings),
             tuple(self._troubles),

@@ -75,6 +75,16 @@ def test_other_settings_give_another_answer() -> None:
     result = replayed(history, settings=strict)
     assert result.would == ()
     assert result.left_out == {"refused": 12}
+    (one,) = result.not_done
+    assert (one.again, one.explanation.outcome) == (11, "refused")
+    assert "does not reach the least of 20 %" in one.to_text()
+
+
+def test_what_is_being_done_already_is_not_told_as_left_out() -> None:
+    settings = Settings(agent=AgentSettings(settle_seconds=900.0, cooldown_seconds=0.0))
+    result = replayed(seen((1.0, 1.2)), settings=settings)
+    assert result.left_out == {"known": 2}
+    assert result.not_done == ()
 
 
 def test_nothing_is_seen_before_it_happened() -> None:
