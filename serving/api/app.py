@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
@@ -19,6 +20,9 @@ from serving.api.routes.sharing import Desk
 from serving.api.stores import AgentStores
 from serving.api.texts import CleanJson
 from serving.api.tokens import TokenFile
+
+# Together with the feed's, no more than the ledger has connections (SQLAlchemy's default, 15).
+_THREADS = 12
 
 _DESCRIPTION = (
     "What the Prime Spark agent does and why, and what people may do about it. Send "
@@ -64,6 +68,8 @@ def create_app(engine: Engine, settings: Settings, clock: Clock) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # Requests wait for a thread as long as they have to; for a connection they would give up.
+    to_thread.current_default_thread_limiter().total_tokens = _THREADS
     yield
     desk: Desk = app.state.desk
     await desk.feed.stop()

@@ -11,7 +11,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from functools import partial
 from http import HTTPStatus
+
+from anyio import CapacityLimiter, to_thread
 
 from config.errors import UnavailableError
 from registry.ledger.events import EventLog, LedgerEntry
@@ -23,6 +26,8 @@ MAX_CLIENTS = 32
 _PAGE = 100
 _POLL_S = 0.5
 _KEEP_ALIVE_S = 15.0
+# Connections to the ledger that all streams together take at the same time.
+_THREADS = 2
 
 
 class Feed:
@@ -45,6 +50,7 @@ class Feed:
         self._watcher: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
         self._stopped = False
+        self._threads = CapacityLimiter(_THREADS)
 
     @property
     def clients(self) -> int:
@@ -76,13 +82,13 @@ class Feed:
 
     async def newest(self) -> int:
         """The number of the ledger's last entry; 0 for an empty one."""
-        return await asyncio.to_thread(self._log.last_id)
+        return await to_thread.run_sync(self._log.last_id, limiter=self._threads)
 
     async def entries(self, after: int) -> AsyncIterator[LedgerEntry | None]:
         """Yield the entries after `after` for ever; None when nothing happened for a while."""
         while not self._stopped:
             try:
-                page = await asyncio.to_thread(self._log.list, after=after, limit=_PAGE)
+                page = await self._page(after)
             except UnavailableError:
                 page = []
             for entry in page:
@@ -90,6 +96,10 @@ class Feed:
                 yield entry
             if not page and not await self._wait(after):
                 yield None
+
+    async def _page(self, after: int) -> list[LedgerEntry]:
+        read = partial(self._log.list, after=after, limit=_PAGE)
+        return await to_thread.run_sync(read, limiter=self._threads)
 
     async def stop(self) -> None:
         """End all streams; clients come back to the next process by themselves."""

@@ -97,6 +97,8 @@ def _configured(app: FastAPI, settings: ApiSettings) -> uvicorn.Config:
         server_header=False,
         # Forwarded addresses would let a client choose whose rate it uses up.
         proxy_headers=False,
+        # Longer than clients keep idle connections, or a request could meet a closing one.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=_STOP_S,
         ssl_certfile=str(certificate.expanduser()) if certificate else None,
         ssl_keyfile=str(key.expanduser()) if key else None,

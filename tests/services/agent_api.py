@@ -35,7 +35,8 @@ class RunningApi:
     def client(self, token: str | None = None) -> httpx.Client:
         """A client with that token; without one, with the token that may do everything."""
         headers = {"authorization": f"Bearer {token or self.token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30.0)
+        # There is no TLS, and reading the certificate authorities for it takes 60 ms.
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30.0, verify=False)
 
 
 @contextmanager
