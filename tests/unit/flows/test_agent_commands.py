@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -227,26 +228,24 @@ def test_another_proposal_is_not_approved(
     assert command_line.run("approve", waiting.id, "--digest", "abc").code == 2
 
 
+@pytest.mark.parametrize(
+    ("typed", "outcome"), [("n\n", (1, S.WAITING_APPROVAL)), ("y\n", (0, S.SCHEDULED))]
+)
 def test_an_approval_is_asked_for_after_the_proposal_is_shown(
     command_line: CommandLine,
     engine: Engine,
     waiting: Action,
     monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    outcome: tuple[int, ActionState],
 ) -> None:
-    asked: list[str] = []
-
-    def refuse(question: str, **_: object) -> bool:
-        asked.append(question)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("typer.confirm", refuse)
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     answer = command_line.run("approve", waiting.id)
-    assert answer.code == 130
-    assert asked == ["Approve this?"]
-    assert "serving.a: 4 → 8" in answer.out
+    for part in ("serving.a: 4 → 8", "Expected value 0.16", "Approve this?"):
+        assert part in answer.out
     found = ActionStore(engine, CLOCK).get(waiting.id)
     assert found is not None
-    assert found.state is S.WAITING_APPROVAL
+    assert (answer.code, found.state) == outcome
 
 
 def test_the_agent_is_paused_and_resumed(
