@@ -77,6 +77,7 @@ def quantize(
 
     Raises:
         ModelRefused: the original itself does not run.
+        InputError: the rows do not fit it.
     """
     whole = _weigh(file.path, evaluation, threads)
     metric = metric_for(evaluation.labels).value if evaluation is not None else ""
@@ -101,6 +102,7 @@ def original(
 
     Raises:
         ModelRefused: it does not run.
+        InputError: the rows do not fit it.
     """
     weighed = _weigh(file.path, evaluation, threads)
     metric = metric_for(evaluation.labels).value if evaluation is not None else ""
