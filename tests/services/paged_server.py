@@ -14,7 +14,7 @@ from tests.services.processes import LOOPBACK
 
 @dataclass
 class PagedServer:
-    """What it answers with, by path, and what it was asked; a path without a page is a 404."""
+    """What it answers with, by path with or without its query; without a page, 404."""
 
     url: str
     pages: dict[str, bytes] = field(default_factory=dict)
@@ -36,7 +36,7 @@ def paged_server(pages: Mapping[str, bytes]) -> Iterator[PagedServer]:
             known.connections.add(self.client_address[1])
             length = int(self.headers.get("Content-Length", 0))
             self.rfile.read(length)
-            page = known.pages.get(urlsplit(self.path).path)
+            page = known.pages.get(self.path) or known.pages.get(urlsplit(self.path).path)
             self.send_response(404 if page is None else 200)
             body = page or b""
             self.send_header("Content-Length", str(len(body)))
