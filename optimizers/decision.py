@@ -83,7 +83,8 @@ def course_of(decision: Decision, thresholds: ThresholdSettings) -> Course:
     if decision.run:
         return Course.ASK if decision.approval else Course.RUN
     # What is worth it and was not let through has failed by its risk alone.
-    return Course.ASK if decision.approval and _worth(decision, thresholds) else Course.REFUSE
+    worth = decision.expected_value >= thresholds.min_improvement_threshold and decision.score > 0.0
+    return Course.ASK if decision.approval and worth else Course.REFUSE
 
 
 def criteria(decision: Decision, limits: ThresholdSettings) -> tuple[Criterion, ...]:
@@ -120,62 +121,60 @@ def criteria(decision: Decision, limits: ThresholdSettings) -> tuple[Criterion, 
 
 
 def turning_points(decision: Decision, limits: ThresholdSettings) -> tuple[str, ...]:
-    """Return what would turn the decision round, each alone unless it says otherwise."""
-    penalty = RISK_WEIGHT * decision.risk * decision.exposure
-    wanted = max(limits.min_improvement_threshold, penalty)
-    risk_limit = _risk_limit(decision, limits)
+    """Return what would turn the decision round, each of them alone."""
     if decision.run:
-        return _to_stop(decision, wanted, risk_limit)
-    return _to_go(decision, limits, wanted)
+        return _to_stop(decision, limits)
+    if decision.risk <= limits.max_risk_threshold:
+        return tuple(_to_be_worth(decision, limits, decision.risk))
+    modest = f"a risk of {limits.max_risk_threshold:.4g} or less"
+    if not _valuable(decision, limits):
+        points = _to_be_worth(decision, limits, limits.max_risk_threshold)
+        return tuple(f"{modest} and {point}" for point in points)
+    least = _turning_risk(decision)
+    return (modest if least > limits.max_risk_threshold else f"a risk under {least:.4g}",)
 
 
-def _to_stop(one: Decision, wanted: float, risk_limit: float) -> tuple[str, ...]:
+def _to_stop(one: Decision, limits: ThresholdSettings) -> tuple[str, ...]:
+    wanted = _wanted(one, limits, one.risk)
     points = [
         f"a success probability under {wanted / one.expected_improvement:.4g}",
         f"an expected improvement under {_share(wanted / one.success_probability)}",
     ]
-    if risk_limit < 1.0:
-        points.append(f"a risk above {risk_limit:.4g}")
-    if one.risk > 0.0 and 2.0 * one.expected_value / one.risk < 1.0:
+    most = min(limits.max_risk_threshold, _turning_risk(one))
+    if most < 1.0:
+        points.append(f"a risk above {most:.4g}")
+    if one.risk > 2.0 * one.expected_value:
         points.append(f"an exposure of {2.0 * one.expected_value / one.risk:.4g} or more")
     return tuple(points)
 
 
-def _to_go(one: Decision, limits: ThresholdSettings, wanted: float) -> tuple[str, ...]:
+def _to_be_worth(one: Decision, limits: ThresholdSettings, risk: float) -> list[str]:
+    """What would make it worth it at a risk within the limit."""
+    wanted = _wanted(one, limits, risk)
     points = []
-    risky = one.risk > limits.max_risk_threshold
-    if risky:
-        points.append(f"a risk of {limits.max_risk_threshold:.4g} or less")
-    if not _worth(one, limits):
-        both = ", besides" if risky else ""
-        points += [f"{point}{both}" for point in _to_be_worth(one, limits, wanted)]
-    return tuple(points)
-
-
-def _worth(one: Decision, limits: ThresholdSettings) -> bool:
-    return one.expected_value >= limits.min_improvement_threshold and one.score > 0.0
-
-
-def _to_be_worth(one: Decision, limits: ThresholdSettings, wanted: float) -> list[str]:
-    points = []
-    if one.expected_improvement > 0.0 and wanted < one.expected_improvement:
+    if wanted < one.expected_improvement:
         points.append(f"a success probability above {wanted / one.expected_improvement:.4g}")
     if one.success_probability > 0.0:
         points.append(f"an expected improvement above {_share(wanted / one.success_probability)}")
-    if one.expected_value < limits.min_improvement_threshold or one.expected_value <= 0.0:
-        return points
-    if one.exposure > 0.0:
-        points.append(f"a risk under {2.0 * one.expected_value / one.exposure:.4g}")
-    if one.risk > 0.0:
+    if _valuable(one, limits):
+        # The value is enough, so the score has failed: risk and exposure are both above 0.
+        points.append(f"a risk under {_turning_risk(one):.4g}")
         points.append(f"an exposure under {2.0 * one.expected_value / one.risk:.4g}")
     return points
 
 
-def _risk_limit(one: Decision, limits: ThresholdSettings) -> float:
-    """The greatest risk at which this decision would still be yes."""
-    if one.exposure <= 0.0:
-        return limits.max_risk_threshold
-    return min(limits.max_risk_threshold, 2.0 * one.expected_value / one.exposure)
+def _valuable(one: Decision, limits: ThresholdSettings) -> bool:
+    return one.expected_value >= limits.min_improvement_threshold and one.expected_value > 0.0
+
+
+def _wanted(one: Decision, limits: ThresholdSettings, risk: float) -> float:
+    """The expected value that is wanted at a risk."""
+    return max(limits.min_improvement_threshold, RISK_WEIGHT * risk * one.exposure)
+
+
+def _turning_risk(one: Decision) -> float:
+    """The risk at which the score is 0."""
+    return 2.0 * one.expected_value / one.exposure if one.exposure > 0.0 else math.inf
 
 
 def _exposed(exposure: float, why: str) -> str:

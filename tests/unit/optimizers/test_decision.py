@@ -119,6 +119,10 @@ def test_each_criterion_is_told_with_its_numbers() -> None:
         "score 0.105 (0.12 − 0.5 × risk 0.3 × exposure 0.1) is above 0",
         "exposure 0.1: it is verified, and undone if it does not help",
     )
+    at_the_limits = criteria(decided(1.0, 0.05, 0.7, 0.0), SETTINGS.thresholds)
+    assert [one.met for one in at_the_limits] == [True] * 3
+    zero = criteria(decided(1.0, 0.25, 0.5, 1.0), SETTINGS.thresholds)
+    assert [one.met for one in zero] == [True, True, False]
     missed = [one.name for one in criteria(decided(0.1, 0.1, 0.8, 1.0), SETTINGS.thresholds)]
     assert missed == ["expected_value", "risk", "score"]
 
@@ -140,7 +144,8 @@ def test_a_risky_action_that_is_just_worth_it_is_asked_about() -> None:
 
 
 def test_a_person_is_not_asked_about_what_is_not_worth_it() -> None:
-    for worthless in (decided(0.5, 0.05, 0.9, 0.1), decided(0.9, 0.2, 0.9, 1.0)):
+    for numbers in ((0.5, 0.05, 0.9, 0.1), (0.9, 0.2, 0.9, 1.0), (1.0, 0.4, 0.8, 1.0)):
+        worthless = decided(*numbers)
         assert worthless.approval
         assert course_of(worthless, SETTINGS.thresholds) is Course.REFUSE
 
@@ -173,6 +178,23 @@ def test_what_would_change_a_no_is_told() -> None:
         "an exposure under 0.8",
     )
     assert decided(0.8, 0.5, 0.9, 0.1).would_change == ("a risk of 0.7 or less",)
+
+
+def test_what_would_change_a_no_leaves_out_what_cannot() -> None:
+    free = Settings(thresholds=ThresholdSettings(min_improvement_threshold=0.0))
+    assert decided(0.8, -0.1, 0.7, 0.1, free).would_change == (
+        "an expected improvement above 4.375 %",
+    )
+    assert decided(0.5, 0.9, 0.95, 1.0).would_change == ("a risk of 0.7 or less",)
+    assert decided(0.5, 0.6, 0.95, 1.0).would_change == ("a risk under 0.6",)
+    assert decided(0.5, 0.08, 0.95, 0.1).would_change == (
+        "a risk of 0.7 or less and a success probability above 0.625",
+        "a risk of 0.7 or less and an expected improvement above 10 %",
+    )
+    assert decided(0.1, 0.2, 0.3, 0.1).would_change == (
+        "a success probability above 0.25",
+        "an expected improvement above 50 %",
+    )
 
 
 @given(shares, shares, shares, shares, st.floats(0.01, 0.2), st.floats(0.3, 1.0))
