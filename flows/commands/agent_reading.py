@@ -14,7 +14,14 @@ from flows.commands.output import EXIT_FAILED, cell, show_table, write_json
 from flows.commands.world import CommandWorld
 
 if TYPE_CHECKING:
-    from serving.api.answers import ActionResult, ActionStory, EstimateAnswer, GoalAnswer, Page
+    from serving.api.answers import (
+        ActionResult,
+        ActionStory,
+        ActionSummary,
+        EstimateAnswer,
+        GoalAnswer,
+        Page,
+    )
 
 Item = TypeVar("Item")
 
@@ -77,21 +84,20 @@ def actions(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
         write_json(page.model_dump(mode="json"))
         return
     show_table(
-        ("action", "type", "target", "state", "priority", "expected", "measured", "when", "what"),
+        ("action", "state", "type", "target", "gain", "when", "what"),
         [
             (
                 one.action_id,
+                one.status,
                 one.type,
                 one.target,
-                one.status,
-                one.priority,
-                _interval(one.expected_improvement),
-                _measured(one.result),
+                _gain(one),
                 one.executed_at or one.created_at,
                 one.description,
             )
             for one in page.items
         ],
+        unbroken={"action"},
         empty="no such actions; the agent proposes some when it finds something to improve",
     )
     if page.next is not None:
@@ -226,6 +232,13 @@ def _facts(story: ActionStory) -> Iterator[tuple[str, object]]:
     yield "digest", proposal.digest
     yield "flow run", story.flow_run_id
     yield "MLflow run", story.run_id
+
+
+def _gain(one: ActionSummary) -> str:
+    measured = _measured(one.result)
+    if measured is not None:
+        return measured
+    return f"{one.expected_improvement.mean:.1%} expected"
 
 
 def _interval(estimate: EstimateAnswer) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -81,8 +81,17 @@ def _plain_leaf(value: object) -> object:
     return redact(value) if isinstance(value, str) else value
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Write a table to standard output, or the sentence `empty` if there are no rows."""
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str,
+    unbroken: Collection[str] = (),
+) -> None:
+    """Write a table to standard output, or the sentence `empty` if there are no rows.
+
+    The columns `unbroken` are never wrapped, so that what stands in them can be copied.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -93,7 +102,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
         console.width = _PIPE_WIDTH
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for name in columns[:-1]:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in unbroken)
     table.add_column(columns[-1], overflow="fold", ratio=1, min_width=_LAST_COLUMN)
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
