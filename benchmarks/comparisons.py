@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,7 @@ def signed_rank_bounds(differences: FloatArray, alpha: float) -> Bounds:
     return Bounds(float(np.median(walsh)), float(walsh[skip]), float(walsh[-1 - skip]))
 
 
+@lru_cache(maxsize=64)
 def _signed_rank_skip(count: int, alpha: float) -> int | None:
     """How many Walsh averages may be left out at one end so that the bound holds at alpha."""
     ways = np.zeros(count * (count + 1) // 2 + 1)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.effect_windows import (
     MIN_WINDOW,
@@ -29,6 +30,8 @@ from benchmarks.effect_windows import (
 )
 from benchmarks.significance.holm import holm
 from registry.agent_records import Direction, Effect, Verdict
+
+_LARGEST = 1e150
 
 
 class Layout(StrEnum):
@@ -162,6 +165,8 @@ class _Measured:
         if self.base == 0:
             return None, None, None
         ends = [self._relative(x) for x in (self.shift.estimate, self.shift.low, self.shift.high)]
+        if not math.isfinite(ends[0]):
+            return None, None, None
         if self.direction is Direction.MINIMIZE:
             return -ends[0], -ends[2], -ends[1]
         return ends[0], ends[1], ends[2]
@@ -194,14 +199,19 @@ def _measure(data: EffectData, direction: Direction, alpha: float) -> _Measured 
 
 
 def _clean(data: EffectData) -> tuple[FloatArray, FloatArray]:
-    """The samples that are numbers; of pairs those where both sides are."""
+    """The samples that are measurements; of pairs those where both sides are."""
     before, after = (np.array(side, dtype=np.float64) for side in (data.before, data.after))
     if data.layout is Layout.WINDOWS:
-        return before[np.isfinite(before)], after[np.isfinite(after)]
+        return before[_is_measured(before)], after[_is_measured(after)]
     if before.size != after.size:
         raise ValueError(f"{before.size} and {after.size} samples do not make pairs")
-    whole = np.isfinite(before) & np.isfinite(after)
+    whole = _is_measured(before) & _is_measured(after)
     return before[whole], after[whole]
+
+
+def _is_measured(samples: FloatArray) -> NDArray[np.bool_]:
+    """Neither missing nor infinite, nor so large that differences overflow."""
+    return np.isfinite(samples) & (np.abs(samples) < _LARGEST)
 
 
 def _verdict(measured: _Measured, alpha: float) -> tuple[Verdict, str]:
@@ -216,7 +226,7 @@ def _verdict(measured: _Measured, alpha: float) -> tuple[Verdict, str]:
 def _text(measured: _Measured, alpha: float) -> str:
     gain, low, high = measured.gain
     if gain is None or low is None or high is None:
-        return f"shift {measured.shift.estimate:+.4g} from 0, p = {measured.p_value:.2g}"
+        return f"shift {measured.shift.estimate:+.4g}, p = {measured.p_value:.2g}"
     interval = f"{100 * (1 - alpha):.4g} % interval {low:+.1%} to {high:+.1%}"
     return f"gain {gain:+.1%}, {interval}, p = {measured.p_value:.2g}"
 

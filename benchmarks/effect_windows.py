@@ -20,6 +20,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ def _signed_rank_p(differences: FloatArray) -> tuple[float, float]:
     if doubled.size > _EXACT_PAIRS:
         z = (up - down) / math.sqrt(float((doubled**2).sum()))
         return _upper_normal(z), _upper_normal(-z)
-    chances = _sum_chances(doubled)
+    chances = _sum_chances(tuple(sorted(doubled.tolist())))
     return float(chances[up:].sum()), float(chances[down:].sum())
 
 
@@ -107,9 +108,10 @@ def _upper_normal(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def _sum_chances(weights: NDArray[np.int64]) -> FloatArray:
+@lru_cache(maxsize=64)
+def _sum_chances(weights: tuple[int, ...]) -> FloatArray:
     """Chance of each sum when every weight is taken or left by a fair coin."""
-    chances = np.zeros(int(weights.sum()) + 1)
+    chances = np.zeros(sum(weights) + 1)
     chances[0] = 1.0
     for weight in weights:
         taken = np.zeros_like(chances)

@@ -204,7 +204,7 @@ class AgentSettings(Section):
     approval_expires_seconds: Seconds = 86_400.0
     two_person_rule: bool = False
     settle_seconds: float = Field(default=10.0, ge=0.0, le=86_400.0)
-    verify_samples: int = Field(default=12, ge=4, le=10_000)
+    verify_samples: int = Field(default=20, ge=10, le=10_000)
     verify_seconds: Seconds = 300.0
     verify_alpha: Alpha = 0.005
     history_max_mb: float = Field(default=10.0, gt=0.1, le=100_000.0)
