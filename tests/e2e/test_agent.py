@@ -1,0 +1,273 @@
+"""The agent on real servers: what it finds, proposes, asks, carries out, and leaves alone.
+
+One story on one worker, for the servers are slow to start: nothing changes while it simulates; a
+new version is benchmarked once a person has said yes in Prefect; a pause stops what comes next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from config.clock import SystemClock
+from config.loader import load_settings
+from flows.context import Context
+from flows.deployments import deploy
+from flows.names import ACTION, BENCHMARK, OPTIMIZE, deployment_of
+from flows.resident.world import AgentWorld
+from registry.agent_records import Action, ActionState
+from registry.mlflow_models import ModelRegistry
+from tests.services.prefect_server import ROOT, PrefectServer, worker
+from tests.services.toy_models import classifier, evaluation
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+MODEL = "agent-toy"
+POOL = "agent"
+PATIENCE_S = 150.0
+TICK_S = 0.5
+
+T = TypeVar("T")
+
+
+class World:
+    """Everything a person could look at or do."""
+
+    def __init__(self, settings: Mapping[str, str], prefect: PrefectServer, folder: Path) -> None:
+        self.variables = dict(settings)
+        self.context = Context(load_settings(environ=self.variables))
+        self.agent = AgentWorld(self.context)
+        self.prefect = prefect
+        self.folder = folder
+        self.registry = ModelRegistry(self.context.tracking_uri, SystemClock())
+
+    def register(self, noise: float) -> int:
+        file = classifier(self.folder / f"noise-{noise}.onnx", noise)
+        made = self.registry.register(
+            MODEL, file, evaluation=evaluation(), metrics={}, description="toy", tags={}
+        )
+        return made.version
+
+    @contextmanager
+    def running_agent(self, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The resident agent; it has ended within five seconds of being asked to."""
+        clean = {n: v for n, v in os.environ.items() if not n.startswith("PRIME_SPARK_")}
+        environ = clean | self.variables | more | {"PYTHONPATH": str(ROOT)}
+        with (self.folder / "agent.out").open("ab") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "flows.agent"],
+                env=environ,
+                cwd=self.folder,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5.0) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+    def until(self, what: str, find: Callable[[], T | None]) -> T:
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := find()) is None:
+            if time.monotonic() > deadline:
+                said = (self.folder / "agent.out").read_text()[-3000:]
+                pytest.fail(f"waited in vain until {what}; the agent said:\n{said}")
+            time.sleep(0.1)
+        return found
+
+    def action(self, kind: str, *states: ActionState) -> Action:
+        """The newest action of a type, once it is in one of these states."""
+
+        def there() -> Action | None:
+            found = self.agent.stores.actions.list(type=kind, limit=1)
+            return found[0] if found and found[0].state in states else None
+
+        return self.until(f"{kind} is {' or '.join(states)}", there)
+
+    def beats(self, loop: str) -> Mapping[str, Any]:
+        fact = self.agent.stores.control.fact("beat")
+        assert fact is not None
+        assert isinstance(fact.value, dict)
+        loops = fact.value["loops"]
+        assert isinstance(loops, dict)
+        found = loops.get(loop, {})
+        assert isinstance(found, dict)
+        return found
+
+    def runs(self, flow: str) -> list[dict[str, Any]]:
+        """The flow runs there were of a flow, newest last."""
+        body = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
+        answer = httpx.post(f"{self.prefect.api_url}/flow_runs/filter", json=body, timeout=20)
+        found: list[dict[str, Any]] = answer.raise_for_status().json()
+        return found
+
+    def everything(self) -> dict[str, object]:
+        """All that an action of the agent could change."""
+        desk = self.context.desk()
+        search = {"filter_string": ""}
+        models = f"{self.context.tracking_uri}/api/2.0/mlflow/model-versions/search"
+        return {
+            "aliases": self.registry.aliases(MODEL),
+            "versions": httpx.get(models, params=search, timeout=20).json(),
+            "stages": desk.lifecycle.all(MODEL),
+            "route": desk.routes.current(MODEL),
+            "moves": self.context.alias_history.list(MODEL),
+            "runs": [self.runs(flow) for flow in (BENCHMARK, ACTION)],
+        }
+
+
+@pytest.fixture(scope="module")
+def world(
+    mlflow_uri: str, prefect_api: PrefectServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("agent")
+    variables = {
+        "PRIME_SPARK_HOME": str(folder / "home"),
+        "PRIME_SPARK_MLFLOW__TRACKING_URI": mlflow_uri,
+        "PRIME_SPARK_PREFECT__API_URL": prefect_api.api_url,
+        "PRIME_SPARK_PREFECT__WORK_POOL": POOL,
+        "PRIME_SPARK_MODELS__NAMES": MODEL,
+        "PRIME_SPARK_MODELS__DRIVER": "agent",
+        "PRIME_SPARK_GATE__SECONDS": "0.5",
+        "PRIME_SPARK_GATE__SAMPLES": "40",
+        "PRIME_SPARK_AGENT__COOLDOWN_SECONDS": "0",
+        "PRIME_SPARK_AGENT__LEASE_SECONDS": "10",
+    }
+    slow = load_settings(environ=variables)
+    deploy(slow)
+    fast = {
+        f"PRIME_SPARK_MONITORING__{loop}_SECONDS": str(TICK_S)
+        for loop in (
+            "INTERVAL",
+            "ANALYSIS_INTERVAL",
+            "OPTIMIZATION_INTERVAL",
+            "EXECUTION_INTERVAL",
+        )
+    }
+    with worker(prefect_api, POOL, folder / "worker.out", variables):
+        found = World(variables | fast, prefect_api, folder)
+        yield found
+        found.agent.close()
+
+
+def test_simulation_leaves_everything_as_it_was(world: World) -> None:
+    world.register(0.1)
+    before = world.everything()
+    with world.running_agent(PRIME_SPARK_SAFETY__SIMULATION_MODE="true"):
+        action = world.action("model_benchmark", ActionState.SIMULATED)
+        ticked = world.beats("execute").get("at", 0.0)
+        world.until(
+            "it has ticked again", lambda: world.beats("execute").get("at", 0.0) > ticked or None
+        )
+    assert action.proposal.subject == MODEL
+    assert action.decision.run
+    assert world.everything() == before
+
+
+def test_a_new_version_is_benchmarked_once_a_person_says_yes_in_prefect(world: World) -> None:
+    with world.running_agent(PRIME_SPARK_SAFETY__ENABLE_AUTOMATIC_ACTIONS="false"):
+        waiting = world.action("model_benchmark", ActionState.WAITING_APPROVAL)
+        run = world.until("its flow run is suspended", lambda: suspended(world, waiting))
+        assert world.runs(BENCHMARK) == []
+        assert "Benchmark" in shown(world, run)
+        world.until("Prefect takes the answer", lambda: resumed(world, run) or None)
+        done = world.action("model_benchmark", ActionState.COMPLETED)
+    (approval,) = world.agent.stores.approvals.of_action(done.id)
+    assert (approval.by, approval.way, approval.approved) == ("Ada", "prefect", True)
+    assert approval.digest == done.proposal.digest
+    assert [one["state_type"] for one in world.runs(BENCHMARK)] == ["COMPLETED"]
+    published = world.until("it is published", lambda: published_run(world, done))
+    tags = {one["key"]: one["value"] for one in published["data"]["tags"]}
+    assert (tags["action"], tags["state"]) == (done.id, "completed")
+    log = (world.folder / "home" / "logs" / "agent.log").read_text()
+    assert f"Action completed: {done.id}" in log
+
+
+def test_a_pause_stops_what_comes_next_and_so_does_one_of_the_schedule(world: World) -> None:
+    promote = ("model_promote", ActionState.WAITING_APPROVAL)
+    with world.running_agent(PRIME_SPARK_SAFETY__ENABLE_AUTOMATIC_ACTIONS="false"):
+        waiting = world.action(*promote)
+        world.until("its flow run is suspended", lambda: suspended(world, waiting))
+        stores = world.agent.stores
+        stores.control.pause("Ada", "a look around")
+        paused_at = time.monotonic()
+        stores.approvals.decide(waiting.id, waiting.proposal.digest, True, "Ada", "cli")
+        ticked = world.beats("execute").get("at", 0.0)
+        world.until(
+            "it has ticked since",
+            lambda: world.beats("execute").get("at", 0.0) > ticked + 1.0 or None,
+        )
+        assert time.monotonic() - paused_at >= 1.0
+        held = stores.actions.get(waiting.id)
+        assert held is not None
+        assert held.state is ActionState.SCHEDULED
+        assert world.registry.aliases(MODEL) == {}
+        assert "paused" in str(world.beats("optimize").get("skipped"))
+
+        schedule(world, active=False)
+        stores.control.resume("Ada")
+        world.action("model_promote", ActionState.COMPLETED)
+        world.until(
+            "the cycles rest",
+            lambda: "Prefect" in str(world.beats("optimize").get("skipped")) or None,
+        )
+        schedule(world, active=True)
+        world.until("they go on", lambda: not world.beats("optimize").get("skipped") or None)
+    assert world.registry.aliases(MODEL) == {"champion": 1}
+
+
+def suspended(world: World, action: Action) -> dict[str, Any] | None:
+    """The flow run of an action, once it waits for a person."""
+    for run in world.runs(ACTION):
+        if run["parameters"]["action_id"] == action.id and run["state_name"] == "Suspended":
+            return run
+    return None
+
+
+def resumed(world: World, run: Mapping[str, Any]) -> bool:
+    """Answer as Prefect's UI does; the server may be busy for a moment."""
+    answer = {"run_input": {"approved": True, "by": "Ada", "note": "go on"}}
+    url = f"{world.prefect.api_url}/flow_runs/{run['id']}/resume"
+    return httpx.post(url, json=answer, timeout=20).status_code == httpx.codes.CREATED
+
+
+def shown(world: World, run: Mapping[str, Any]) -> str:
+    """What Prefect's UI shows beside the form of a suspended run."""
+    state = run["state"]["state_details"]["run_input_keyset"]
+    url = f"{world.prefect.api_url}/flow_runs/{run['id']}/input/{state['description']}"
+    return str(httpx.get(url, timeout=20).raise_for_status().json())
+
+
+def published_run(world: World, action: Action) -> dict[str, Any] | None:
+    found = world.agent.stores.actions.get(action.id)
+    if found is None or found.run_id is None:
+        return None
+    url = f"{world.context.tracking_uri}/api/2.0/mlflow/runs/get"
+    answer = httpx.get(url, params={"run_id": found.run_id}, timeout=20)
+    run: dict[str, Any] = answer.raise_for_status().json()["run"]
+    return run
+
+
+def schedule(world: World, *, active: bool) -> None:
+    """Switch the schedule of the deployment `optimize`, as Prefect's UI does."""
+    url = f"{world.prefect.api_url}/deployments/name/{deployment_of(OPTIMIZE)}"
+    found = httpx.get(url, timeout=20).raise_for_status().json()
+    (one,) = found["schedules"]
+    where = f"{world.prefect.api_url}/deployments/{found['id']}/schedules/{one['id']}"
+    body = json.dumps({"active": active})
+    headers = {"Content-Type": "application/json"}
+    httpx.patch(where, content=body, headers=headers, timeout=20).raise_for_status()
