@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 
 from registry.ledger.database import open_ledger
 from tests.perf.random_schedules import RandomWorld, Tally
 
 # A ledger is left behind after this many schedules, so that its size does not set the pace.
-_PER_LEDGER = 500
+_PER_LEDGER = 250
 
 
 def play(seed: int, count: int) -> Tally:
@@ -58,14 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--schedules", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin none after this")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     begun = time.monotonic()
-    whole, rest = divmod(options.schedules, _PER_LEDGER)
-    counts = [_PER_LEDGER] * whole + ([rest] if rest else [])
-    seeds = [options.seed * 1_000_000 + number for number in range(len(counts))]
-    with ProcessPoolExecutor(options.processes) as pool:
-        found = total(list(pool.map(play, seeds, counts)))
+    found = total(_played(options, begun))
     answer = {
         **vars(found),
         "left_out": dict(found.left_out),
@@ -80,6 +79,22 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print("\n".join(f"{name}: {value}" for name, value in answer.items()))
     return 1 if found.violations else 0
+
+
+def _played(options: argparse.Namespace, begun: float) -> list[Tally]:
+    """Play batch after batch, until all are played or the time is over."""
+    whole, rest = divmod(options.schedules, _PER_LEDGER)
+    counts = [_PER_LEDGER] * whole + ([rest] if rest else [])
+    batches = iter(enumerate(counts, start=options.seed * 1_000_000))
+    tallies: list[Tally] = []
+    with ProcessPoolExecutor(options.processes) as pool:
+        running = {pool.submit(play, *one) for one in islice(batches, options.processes)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            tallies += [one.result() for one in done]
+            if time.monotonic() - begun < options.seconds:
+                running |= {pool.submit(play, *one) for one in islice(batches, len(done))}
+    return tallies
 
 
 if __name__ == "__main__":
