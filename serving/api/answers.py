@@ -157,10 +157,17 @@ class PauseAnswer(Answer):
 
 
 class LoopAnswer(Answer):
-    """When a loop of the agent was last through, and how long that took."""
+    """When a loop of the agent was last through, and how long that took.
+
+    Attributes:
+        trouble: why its last turn failed; empty when it did not.
+        skipped: why it rests; empty when it does not.
+    """
 
     at: datetime | None
     seconds: float | None
+    trouble: str = ""
+    skipped: str = ""
 
 
 class AgentAnswer(Answer):
@@ -169,6 +176,7 @@ class AgentAnswer(Answer):
     Attributes:
         up: it has shown a sign of life lately.
         reason: a sentence about why it is not up, or does not act.
+        score: how far all goals are reached together, 0 to 100; null when nothing is known.
     """
 
     up: bool
@@ -182,6 +190,7 @@ class AgentAnswer(Answer):
     uptime_seconds: int
     loops: dict[str, LoopAnswer]
     paused: PauseAnswer
+    score: float | None = None
     automatic_actions: bool
     simulation_mode: bool
 

@@ -21,7 +21,7 @@ class Beat:
 
     Attributes:
         at: when it was given; None if never.
-        loops: when each loop was last through, and how long that took.
+        loops: how each loop's last turn went.
     """
 
     at: float | None = None
@@ -30,18 +30,11 @@ class Beat:
     pid: int | None = None
     version: str | None = None
     started_at: float | None = None
-    loops: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    loops: Mapping[str, LoopAnswer] = field(default_factory=dict)
 
     def is_fresh(self, now: float, settings: Settings) -> bool:
         """Tell whether an agent that gave this sign can be taken to live."""
         return self.at is not None and now - self.at <= patience_s(settings)
-
-    def loop_answers(self) -> dict[str, LoopAnswer]:
-        """Return the loops as the API shows them."""
-        return {
-            name: LoopAnswer(at=moment(at), seconds=seconds)
-            for name, (at, seconds) in self.loops.items()
-        }
 
 
 def patience_s(settings: Settings) -> float:
@@ -63,10 +56,19 @@ def beat_of(value: JsonValue, at: float | None) -> Beat:
         version=_text(value.get("version")),
         started_at=_number(value.get("started_at")),
         loops={
-            name: (_number(loop.get("at")), _number(loop.get("seconds")))
+            name: _loop(loop)
             for name, loop in (loops if isinstance(loops, Mapping) else {}).items()
             if isinstance(loop, Mapping)
         },
+    )
+
+
+def _loop(value: Mapping[str, JsonValue]) -> LoopAnswer:
+    return LoopAnswer(
+        at=moment(_number(value.get("at"))),
+        seconds=_number(value.get("seconds")),
+        trouble=_text(value.get("trouble")) or "",
+        skipped=_text(value.get("skipped")) or "",
     )
 
 

@@ -1,14 +1,15 @@
-"""What was measured: the present value of a metric, its series and their history."""
+"""What was measured: where the goals stand, the series of metrics and their history."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.clock import epoch, from_epoch
 from config.errors import InputError
-from registry.agent_records import Observation
+from registry.agent_records import Goal, GoalProgress
+from registry.goals import FRESH_S, measure_goals
 from registry.observation_series import Series
 from registry.observations import SeriesPoints
 from serving.api.answers import Page
@@ -35,22 +36,13 @@ class Span:
     step: int = 0
 
 
-def current_values(stores: AgentStores, metrics: Collection[str], since: float) -> dict[str, float]:
-    """Return the newest value of each metric since then; one that is missing is left out.
-
-    Of several at the same moment, the one of a whole target counts, not one of its parts.
-    """
-    wanted = frozenset(metrics)
-    targets = {one.target for one in stores.observations.series() if one.metric in wanted}
-    if not targets:
-        return {}
-    newest: dict[str, Observation] = {}
-    history = stores.observations.history(since, epoch(stores.clock.now()), targets)
-    for (_, metric), observations in sorted(history.items()):
-        if metric in wanted:
-            known = newest.get(metric)
-            newest[metric] = max([*([known] if known else []), observations[-1]], key=_rank)
-    return {metric: one.value for metric, one in newest.items()}
+def goals(stores: AgentStores, wanted: Sequence[Goal]) -> list[GoalProgress]:
+    """Compare goals with what was observed of their metrics lately."""
+    names = {goal.metric_name for goal in wanted}
+    targets = {one.target for one in stores.observations.series() if one.metric in names}
+    now = epoch(stores.clock.now())
+    history = stores.observations.history(now - FRESH_S, now, targets) if targets else {}
+    return measure_goals(wanted, history, now)
 
 
 def series(
@@ -115,10 +107,6 @@ def _history(found: SeriesPoints) -> HistoryAnswer:
         for at, count, mean, low, high, last in found.buckets[-MAX_POINTS - 1 :]
     ]
     return HistoryAnswer(**_named(found.series), points=points)
-
-
-def _rank(one: Observation) -> tuple[float, bool]:
-    return one.at, not one.labels
 
 
 def _number(one: Series) -> str:

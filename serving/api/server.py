@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
 
@@ -36,7 +37,7 @@ _log = logging.getLogger("prime_spark.api")
 def main() -> None:
     """Serve until told to stop; a wrong setting ends it with one sentence and exit code 2."""
     try:
-        serve(load_settings())
+        serve(_located(load_settings(), os.environ))
     except ConfigError as error:
         sys.stderr.write(f"prime-spark api: {redact(str(error))}\n")
         sys.exit(2)
@@ -63,6 +64,13 @@ def serve(settings: Settings) -> None:
             _Server(_configured(app, settings.api), home, app.state.desk.feed).run([listener])
     finally:
         engine.dispose()
+
+
+def _located(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Fill in the MLflow server that MLflow's own variable names, where the settings name none."""
+    uri = settings.mlflow.tracking_uri or environ.get("MLFLOW_TRACKING_URI")
+    mlflow = settings.mlflow.model_copy(update={"tracking_uri": uri})
+    return settings.model_copy(update={"mlflow": mlflow})
 
 
 class _Server(uvicorn.Server):

@@ -20,7 +20,9 @@ from registry.agent_records import (
     GoalProgress,
     Learned,
 )
+from registry.goals import performance_score
 from serving.api import action_answers as shape
+from serving.api import measured
 from serving.api.answers import (
     ActionStory,
     ActionSummary,
@@ -38,16 +40,12 @@ from serving.api.answers import (
 )
 from serving.api.beats import Beat, beat_of, patience_s
 from serving.api.explaining import explained
-from serving.api.measured import current_values
 from serving.api.pages import page_of
 from serving.api.stores import AgentStores
 from serving.api.world_answers import CycleAnswer, LearnedAnswer
 
 DOWN = "down"
 PAUSED = "paused"
-
-# A goal's metric that was not seen for this many monitoring intervals is missing.
-_FRESH_INTERVALS = 10.0
 
 
 class NotFound(InputError):
@@ -94,8 +92,9 @@ def agent(stores: AgentStores) -> AgentAnswer:
         started_at=shape.moment(beat.started_at),
         last_beat_at=shape.moment(beat.at),
         uptime_seconds=int(now - beat.started_at) if up and beat.started_at is not None else 0,
-        loops=beat.loop_answers(),
+        loops=dict(beat.loops),
         paused=held,
+        score=performance_score(progress(stores)),
         automatic_actions=safety.enable_automatic_actions,
         simulation_mode=safety.simulation_mode,
     )
@@ -117,10 +116,7 @@ def goals(stores: AgentStores) -> list[GoalAnswer]:
 def progress(stores: AgentStores) -> list[GoalProgress]:
     """Compare the goals with what was observed of their metrics lately."""
     wanted = stores.control.goals(default_goals(stores.settings.goals))
-    interval_s = stores.settings.monitoring.interval_seconds
-    since = epoch(stores.clock.now()) - _FRESH_INTERVALS * interval_s
-    current = current_values(stores, [goal.metric_name for goal in wanted], since)
-    return [GoalProgress.of(goal, current.get(goal.metric_name)) for goal in wanted]
+    return measured.goals(stores, wanted)
 
 
 def recent_actions(

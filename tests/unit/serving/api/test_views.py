@@ -57,7 +57,7 @@ def _beat(stores: AgentStores, clock: ManualClock, state: str = "monitoring") ->
         "agent": "agent-1",
         "state": state,
         "started_at": now - 3600.0,
-        "loops": {"monitor": {"at": now, "seconds": 0.25}},
+        "loops": {"monitor": {"at": now, "seconds": 0.25}, "optimize": {"skipped": "paused"}},
         "pid": 42,
         "version": "1.0.0",
     }
@@ -82,6 +82,7 @@ def test_a_living_agent_is_shown_with_its_loops(stores: AgentStores, clock: Manu
     )
     assert (agent.agent_id, agent.pid, agent.version) == ("agent-1", 42, "1.0.0")
     assert agent.loops["monitor"].seconds == 0.25
+    assert (agent.loops["optimize"].at, agent.loops["optimize"].skipped) == (None, "paused")
 
 
 def test_an_agent_that_went_silent_is_down(stores: AgentStores, clock: ManualClock) -> None:
@@ -265,6 +266,7 @@ def test_goals_are_compared_with_what_was_measured_lately(
     latency, hits = views.goals(stores)
     assert (latency.current_value, latency.achieved, latency.progress) == (100.0, False, 0.75)
     assert (hits.current_value, hits.achieved, hits.progress) == (None, False, None)
+    assert views.agent(stores).score == 75.0
 
 
 def test_goals_that_are_set_hold_over_the_settings(stores: AgentStores) -> None:
