@@ -75,6 +75,28 @@ def test_the_agent_finds_it_and_makes_of_it_what_the_page_says(package: Path) ->
         assert answer.stdout == wanted
 
 
+@pytest.mark.parametrize(
+    ("effect", "ending", "workers"),
+    [
+        ("0.6", "completed | improved", "4\n"),
+        ("1.0", "rolled_back | inconclusive", "2\n"),
+        ("1.4", "rolled_back | worse", "2\n"),
+    ],
+)
+def test_its_action_is_kept_if_it_helps_and_undone_if_not(
+    package: Path, tmp_path: Path, effect: str, ending: str, workers: str
+) -> None:
+    (tmp_path / "installed").symlink_to(package / "installed")
+    (tmp_path / "inbox").mkdir()
+    for number in range(150):
+        (tmp_path / "inbox" / f"job-{number}").touch()
+    (tmp_path / "workers.txt").write_text("2\n")
+    answer = run(tmp_path, str(ROOT / "tests/services/extension_run.py"), effect)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith(ending), answer.stdout
+    assert (tmp_path / "workers.txt").read_text() == workers
+
+
 def test_its_code_is_formatted_as_ours() -> None:
     files = [name for name in blocks("file") if name.endswith(".py")]
     for name in files:
