@@ -9,10 +9,10 @@ from enum import StrEnum
 
 from config.settings import Settings
 from optimizers.exposure import measured_exposure
-from optimizers.maintenance import is_open, next_opening, parse_windows
-from optimizers.safety import Budget, budget, busy, clock_text, cooldown_until, returns, slots
+from optimizers.maintenance import clock_text, closed_reason, next_opening, parse_windows
+from optimizers.safety import Budget, budget, busy, cooldown_until, returns, slots
 from optimizers.view import View
-from registry.agent_records import Action, ActionState, Decision, Priority, Proposal
+from registry.agent_records import Action, ActionState, Decision, Proposal
 
 # More proposals than this are not laid before a person at once.
 MOST_WAITING = 100
@@ -137,7 +137,6 @@ class Admission:
     def __init__(self, view: View, settings: Settings) -> None:
         self._at = view.at
         self._windows = parse_windows(settings.agent.maintenance_windows)
-        self._open = is_open(self._windows, view.at)
         self._budget = budget(view.actions, settings.agent, view.at)
         self._most = settings.thresholds.max_concurrent_actions
         self._slots = slots(view.actions, self._most)
@@ -175,11 +174,8 @@ class Admission:
         return None
 
     def _closed(self, proposal: Proposal) -> Refusal | None:
-        if self._open or proposal.priority is Priority.CRITICAL:
-            return None
-        return SkipKind.WINDOW, (
-            f"outside the maintenance windows; the next opens {clock_text(self.opening)}"
-        )
+        reason = closed_reason(proposal.priority, self._windows, self._at)
+        return (SkipKind.WINDOW, reason) if reason else None
 
     def _exhausted(self) -> Refusal | None:
         if not self._budget.left:

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from config.clock import epoch, from_epoch
 from config.errors import ConfigError
+from registry.agent_records import Priority
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MINUTES = 1440
@@ -80,6 +81,23 @@ def next_opening(windows: Sequence[Window], at: float) -> float:
         if (midnight.weekday() + ahead) % 7 in one.days
     )
     return min(start for start in starts if start > at)
+
+
+def closed_reason(priority: Priority, windows: Sequence[Window], at: float) -> str:
+    """Return why an action may not begin at a time; empty when it may.
+
+    A critical action waits for no window. To be asked again at the moment of beginning: an action
+    may have been scheduled, or approved, while a window was open.
+    """
+    if priority is Priority.CRITICAL or is_open(windows, at):
+        return ""
+    opening = clock_text(next_opening(windows, at))
+    return f"outside the maintenance windows; the next opens {opening}"
+
+
+def clock_text(at: float) -> str:
+    """Return a time for a person to read, in UTC."""
+    return from_epoch(at).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _minutes(text: str, hour: int, minute: int) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from config.clock import from_epoch
 from config.settings import AgentSettings, Settings
+from optimizers.maintenance import clock_text
 from registry.agent_records import Action, ActionState, Priority, Proposal
 
 # From here on the specification calls an action critical whatever its priority.
@@ -113,8 +113,3 @@ def _failures_in_a_row(actions: Sequence[Action], advice_id: str) -> list[Action
             break
         failed.append(one)
     return failed
-
-
-def clock_text(at: float) -> str:
-    """Return a time for a person to read, in UTC."""
-    return from_epoch(at).strftime("%Y-%m-%d %H:%M UTC")

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import ConfigError
-from optimizers.maintenance import is_open, next_opening, parse_window, parse_windows
+from optimizers.maintenance import (
+    closed_reason,
+    is_open,
+    next_opening,
+    parse_window,
+    parse_windows,
+)
+from registry.agent_records import Priority
 
 
 def at(text: str) -> float:
@@ -85,6 +92,16 @@ def test_days_and_times_are_read(
 def test_what_is_no_window_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match="Mon-Fri 22:00-06:00"):
         parse_window(text)
+
+
+def test_outside_a_window_only_what_is_critical_may_begin() -> None:
+    noon = at(f"{MONDAY}T12:00:00")
+    assert closed_reason(Priority.HIGH, NIGHTS, noon) == (
+        "outside the maintenance windows; the next opens 2026-01-05 22:00 UTC"
+    )
+    assert closed_reason(Priority.CRITICAL, NIGHTS, noon) == ""
+    assert closed_reason(Priority.LOW, NIGHTS, at(f"{MONDAY}T22:00:00")) == ""
+    assert closed_reason(Priority.LOW, (), noon) == ""
 
 
 @given(
