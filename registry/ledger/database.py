@@ -96,6 +96,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
         LedgerUnavailable: the database does not answer.
     """
     with _translated(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # By default each statement would see what was committed since the one before it.
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
         yield connection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -99,8 +100,8 @@ def recorded_hours(store: ObservationStore, hours: float, step: float = 30.0) ->
         tick = [seen(noise.gauss(50, 10), at), seen(1.0, at, "load_1m")]
         if number % 3 == 0:
             tick.append(seen(noise.lognormvariate(3, 1), at, "load_1m", core="1"))
-        store.record(tick)
         made += tick
+    store.record(made)
     return made
 
 
@@ -211,6 +212,44 @@ def test_a_tidy_up_that_is_cut_off_loses_and_doubles_nothing(
             [pytest.approx(one[:5], rel=1e-3) for one in buckets] for buckets in wanted
         ]
         store.compact(now, limits)
+
+
+def test_readers_writers_and_tidiers_at_once_see_everything_once(ledger: Engine) -> None:
+    store = ObservationStore(ledger)
+    made = [seen(float(place % 7), START + 60.0 * place) for place in range(240)]
+    store.record(made)
+    limits, now = Limits(HOUR, 2 * HOUR, 10e6), START + 30 * HOUR
+    wrong: list[object] = []
+    done = threading.Event()
+
+    def read() -> None:
+        mine = ObservationStore(ledger)
+        while not done.is_set():
+            [found] = mine.query("host", "cpu_percent", START, START + 4 * HOUR, 3600)
+            counts = [bucket[1] for bucket in found.buckets]
+            if counts != [60] * 4:
+                wrong.append(counts)
+
+    def write() -> None:
+        mine = ObservationStore(ledger)
+        for place in range(60):
+            mine.record([seen(1.0, now + place, f"m{place % 5}")])
+
+    reader = threading.Thread(target=read)
+    workers = [
+        threading.Thread(target=ObservationStore(ledger).compact, args=(now, limits)),
+        threading.Thread(target=ObservationStore(ledger).compact, args=(now, limits)),
+        threading.Thread(target=write),
+    ]
+    reader.start()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    done.set()
+    reader.join(60)
+    assert wrong == []
+    assert len(store.history(now, now + 60)["host", "m0"]) == 12
 
 
 def test_series_without_points_are_forgotten_and_numbers_not_given_twice(ledger: Engine) -> None:
