@@ -75,10 +75,11 @@ class Executor:
         held = world.paused() or world.settings.safety.simulation_mode
         fresh, chosen = [], []
         for action in live:
+            if not _abandoned(action, now):
+                continue
             if action.state.in_flight:
                 # Also while the agent is paused: it has to be brought to a safe state.
-                if _abandoned(action, now):
-                    chosen.append(action)
+                chosen.append(action)
             elif not held and not world.too_old(action):
                 fresh.append(action)
         waiting = [one for one in fresh if one.state is ActionState.WAITING_APPROVAL]

@@ -6,7 +6,6 @@ first asked for.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from optimizers.targets.base import Target
     from registry.agent_people import PausedState
 
-_log = logging.getLogger("prime_spark.agent")
+LOG = "log"
+"""The notifier that writes to this process's log."""
 
 
 class AgentWorld:
@@ -114,8 +114,9 @@ class AgentWorld:
 
     @cached_property
     def notices(self) -> Notices:
-        """Tells people what happens."""
-        return Notices(self.installed.notifiers.values())
+        """Tells people what happens; the agent's own log says all of it already."""
+        others = [one for one in self.installed.notifiers.values() if one.name != LOG]
+        return Notices(others)
 
     def tell(self, kind: str, subject: str, text: str, severity: Severity = Severity.INFO) -> None:
         """Tell people about something that happened; never waits, never fails."""

@@ -220,14 +220,18 @@ def test_a_pause_stops_what_comes_next_and_so_does_one_of_the_schedule(world: Wo
 
         schedule(world, active=False)
         stores.control.resume("Ada")
-        world.action("model_promote", ActionState.COMPLETED)
+        # No predictor is up: nobody can see that the new champion is served.
+        ended = world.action("model_promote", ActionState.ROLLED_BACK)
+        assert "predictor" in ended.reason
         world.until(
             "the cycles rest",
             lambda: "Prefect" in str(world.beats("optimize").get("skipped")) or None,
         )
         schedule(world, active=True)
         world.until("they go on", lambda: not world.beats("optimize").get("skipped") or None)
-    assert world.registry.aliases(MODEL) == {"champion": 1}
+    assert world.registry.aliases(MODEL) == {}, "put back exactly as it was"
+    moves = [one.after for one in world.context.alias_history.list(MODEL)]
+    assert sorted(moves, key=str) == [1, None], "moved there and back, once each"
 
 
 def suspended(world: World, action: Action) -> dict[str, Any] | None:

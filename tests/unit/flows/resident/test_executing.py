@@ -147,6 +147,13 @@ def test_nothing_before_its_time_or_within_the_cooldown(scene: Scene) -> None:
     assert scene.tick() == [("action-1", "do")]
 
 
+def test_what_a_process_is_about_to_begin_is_left_to_it(scene: Scene) -> None:
+    scene.actions.claim(scene.propose(1).id, "somebody", 30.0)
+    assert scene.tick() == []
+    scene.clock.advance(31)
+    assert scene.tick() == [("action-1", "do")]
+
+
 def test_a_dead_process_is_replaced_once_its_lease_is_over(scene: Scene) -> None:
     scene.begun(1)
     assert scene.tick() == []
