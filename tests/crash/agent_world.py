@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 
 from config.clock import ManualClock, epoch
 from config.errors import ConflictError, UnavailableError
@@ -331,6 +331,28 @@ DECISION = Decision(
 )
 
 
+_engines: dict[Path, Engine] = {}
+_opened: list[Path] = []
+
+
+def ledger_of(folder: Path) -> Engine:
+    """The ledger in a folder, by the one engine of this bench, which has its statements compiled.
+
+    Every place of a bench holds a copy of the same ledger; only one of them is open at a time.
+    """
+    _opened[:] = [folder / "ledger.db"]
+    engine = _engines.get(folder.parent)
+    if engine is None:
+        engine = _engines[folder.parent] = open_ledger(f"sqlite:///{folder}/ledger.db")
+        engine.dispose()
+
+        @event.listens_for(engine, "do_connect")
+        def _elsewhere(_dialect: object, _record: object, args: list[str], _rest: object) -> None:
+            args[0] = str(_opened[0])
+
+    return engine
+
+
 class AgentWorld:
     """The ledger, the toy and a desk, as one process sees them.
 
@@ -352,7 +374,7 @@ class AgentWorld:
         self.case = case
         self._checkpoint = checkpoint
         self.clock = ManualClock(START + timedelta(seconds=BETWEEN_ATTEMPTS_S * attempt))
-        self.engine = open_ledger(f"sqlite:///{folder}/ledger.db")
+        self.engine = ledger_of(folder)
         event.listen(self.engine, "commit", self._before_commit)
         self.actions = agent_actions.ActionStore(self.engine, self.clock)
         self.control = agent_control.ControlStore(self.engine, self.clock)
@@ -365,6 +387,7 @@ class AgentWorld:
         self.happened = Journal(folder / "happened.log")
 
     def close(self) -> None:
+        event.remove(self.engine, "commit", self._before_commit)
         self.engine.dispose()
 
     def propose(self) -> None:
