@@ -11,6 +11,9 @@ from config.settings import Settings
 from serving.api.action_answers import moment
 from serving.api.answers import LoopAnswer
 
+# What an agent that was told to stop says last.
+STOPPED = "stopped"
+
 # An agent that has shown no sign of life for this many of its shortest intervals is down.
 _MISSED_TICKS = 3.0
 
@@ -34,7 +37,8 @@ class Beat:
 
     def is_fresh(self, now: float, settings: Settings) -> bool:
         """Tell whether an agent that gave this sign can be taken to live."""
-        return self.at is not None and now - self.at <= patience_s(settings)
+        fresh = self.at is not None and now - self.at <= patience_s(settings)
+        return fresh and self.state != STOPPED
 
 
 def patience_s(settings: Settings) -> float:

@@ -27,6 +27,8 @@ from serving.replies import ASGIApp, Message, Receive, Scope, Send
 _log = logging.getLogger("prime_spark.api")
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+# A supervisor that asks whether this process lives must not be turned away for others' requests.
+_LIVE = "/health/live"
 _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -87,7 +89,8 @@ class Gate:
         _refuse_origin(headers)
         caller = self._caller(headers.get(b"authorization", ""))
         address = scope["client"][0] if scope.get("client") else ""
-        self._rate.take(f"token {caller.name}" if caller else f"address {address}")
+        if scope["path"] != _LIVE:
+            self._rate.take(f"token {caller.name}" if caller else f"address {address}")
         scope.setdefault("state", {})["caller"] = caller
         body = await limited_body(scope, receive, self._max_body)
         if body is None:

@@ -38,7 +38,7 @@ from serving.api.answers import (
     Stats,
     Status,
 )
-from serving.api.beats import Beat, beat_of, patience_s
+from serving.api.beats import STOPPED, Beat, beat_of, patience_s
 from serving.api.explaining import explained
 from serving.api.pages import page_of
 from serving.api.stores import AgentStores
@@ -270,6 +270,8 @@ def _state(beat: Beat, *, up: bool, held: bool) -> str:
 def _reason(stores: AgentStores, beat: Beat, *, up: bool, held: PauseAnswer) -> str:
     if beat.at is None:
         return "no agent has run on this ledger yet; start one: prime-spark agent"
+    if beat.state == STOPPED:
+        return "the agent was stopped; start it: prime-spark agent"
     if not up:
         return (
             f"the agent has shown no sign of life for {patience_s(stores.settings):.0f} s; see its "

@@ -282,6 +282,7 @@ async def test_strangers_use_up_nothing_of_a_token(
     app = create_app(engine, settings, clock)
     async with _client(app, "ps_guessed") as stranger:
         codes = [(await stranger.get("/agent/status")).status_code for _ in range(3)]
+        assert (await stranger.get("/health/live")).status_code == 200
     assert codes == [401, 401, 429]
     async with _client(app, settings.home_dir.api_token_file.read_text().strip()) as client:
         assert (await client.get("/agent/status")).status_code == 200

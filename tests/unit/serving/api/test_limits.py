@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
@@ -108,3 +109,15 @@ async def test_a_client_that_goes_away_is_let_go() -> None:
         return {"type": "http.disconnect"}
 
     assert await limited_body(_asked(_JSON), gone, 10) is None
+
+
+async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.api.limits._BODY_S", 0.01)
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        pytest.fail("it came")
+
+    with pytest.raises(Refused) as refused:
+        await limited_body(_asked(_JSON), never, 10)
+    assert refused.value.status == 408

@@ -93,6 +93,13 @@ def test_an_agent_that_went_silent_is_down(stores: AgentStores, clock: ManualClo
     assert "no sign of life for 30 s" in agent.reason
 
 
+def test_an_agent_that_was_stopped_is_down_at_once(stores: AgentStores, clock: ManualClock) -> None:
+    _beat(stores, clock, "stopped")
+    agent = views.agent(stores)
+    assert (agent.up, agent.state) == (False, "down")
+    assert "was stopped" in agent.reason
+
+
 @pytest.mark.parametrize("value", [None, 3, [], "x", {"loops": 1, "pid": "x", "started_at": []}])
 def test_a_beat_that_is_none_is_no_error(stores: AgentStores, value: object) -> None:
     stores.control.set_fact("beat", value, "somebody")  # type: ignore[arg-type]
