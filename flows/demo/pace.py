@@ -17,6 +17,9 @@ _PACE = {
     "PRIME_SPARK_EXPERIMENT__DURATION_SECONDS": "60",
     "PRIME_SPARK_GATE__SECONDS": "3",
     "PRIME_SPARK_SERVING__FLUSH_SECONDS": "0.5",
+    # The story's steps are started by `watch_models`. The agent looks on: this capability has
+    # nothing to do beside it, and no other changes what a chapter is about to show.
+    "PRIME_SPARK_AGENT__CAPABILITIES": "model_benchmark",
 }
 
 
