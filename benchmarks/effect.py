@@ -236,7 +236,8 @@ def _worsened(guards: Mapping[str, Guardrail], alpha: float) -> tuple[tuple[str,
     p_values: dict[str, float] = {}
     unknown = ""
     for name, guard in guards.items():
-        measured = _measure(guard.data, guard.direction, alpha)
+        # One side of each counts, and with Holm the clearest has to stand against them all.
+        measured = _measure(guard.data, guard.direction, 2 * alpha / len(guards))
         if isinstance(measured, _Unmeasured):
             unknown = unknown or f"guardrail {name} cannot be judged: {measured.reason}"
         else:

@@ -137,6 +137,23 @@ def test_a_guardrail_without_data_lets_nothing_pass() -> None:
     assert "error_rate" in result.reason
 
 
+@pytest.mark.parametrize(("guardrails", "samples"), [(1, 9), (2, 10), (3, 11)])
+def test_guardrails_too_short_to_show_harm_let_nothing_pass(guardrails: int, samples: int) -> None:
+    """The more guardrails, the more pairs it takes for the worst of them to be seen."""
+    doubled = Guardrail(
+        EffectData([1.0] * samples, [2.0] * samples, Layout.PAIRS), Direction.MINIMIZE
+    )
+    still = Guardrail(EffectData([1.0] * samples, [1.0] * samples, Layout.PAIRS), doubled.direction)
+    guards = {"0": doubled} | {str(i): still for i in range(1, guardrails)}
+    enough = judge(data(100, 50), direction=Direction.MINIMIZE, guardrails=guards)
+    assert enough.worsened == ("0",)
+    short = EffectData([1.0] * (samples - 1), [2.0] * (samples - 1), Layout.PAIRS)
+    guards["0"] = Guardrail(short, Direction.MINIMIZE)
+    result = judge(data(100, 50), direction=Direction.MINIMIZE, guardrails=guards)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert f"at least {samples}" in result.reason
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_errors_that_begin_at_zero_are_seen(layout: Layout) -> None:
     errors = EffectData([0.0] * 20, [0.01] * 20, layout)
