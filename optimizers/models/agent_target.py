@@ -73,7 +73,7 @@ class ModelsTarget:
                 look.troubles.append(f"no time was left for {len(models) - number} models")
                 break
             look.add(self._sources, model)
-        facts = look.facts(self._sources)
+        facts = look.facts(self._sources, end)
         return Observed(tuple(numbers(facts, at)), facts, tuple(look.troubles))
 
     def knobs(self) -> Sequence[str]:

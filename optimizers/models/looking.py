@@ -52,12 +52,18 @@ class Sources:
 
 @dataclass(slots=True)
 class Look:
-    """What one look has gathered so far; `troubles` are sentences."""
+    """What one look has gathered so far.
+
+    Attributes:
+        troubles: what did not work, in sentences.
+        predictor_away: it did not answer once, and is not asked again.
+    """
 
     views: dict[str, ModelView] = field(default_factory=dict)
     gains: dict[tuple[str, int], Estimate] = field(default_factory=dict)
     served: dict[str, tuple[int, ...]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
+    predictor_away: bool = False
 
     def add(self, sources: Sources, model: str) -> None:
         """Look at one model."""
@@ -68,30 +74,42 @@ class Look:
             self.troubles.append(f"{model}: {error}")
             return
         self.views[model] = view
-        if sources.predictor_url is None or view.champion is None:
+        if sources.predictor_url is None or view.champion is None or self.predictor_away:
             return
         try:
             self.served[model] = served_versions(sources.predictor_url, model)
         except UnavailableError as error:
-            self.troubles.append(f"{model}: {error}")
+            # Asked for each model again, it would take all the time there is.
+            self.predictor_away = True
+            self.troubles.append(str(error))
 
-    def facts(self, sources: Sources) -> ModelFacts:
-        """Everything gathered, with the places beyond the registry."""
+    def facts(self, sources: Sources, end: float) -> ModelFacts:
+        """Everything gathered, with the places beyond the registry, as far as there is time.
+
+        Args:
+            sources: where to look.
+            end: when to stop, on the monotonic clock.
+        """
         views = list(self.views.values())
         return ModelFacts(
             views=self.views,
             gains=self.gains,
             served=self.served,
-            updates=self._asked(lambda: sources.find_updates(views)),
-            places=self._asked(lambda: sources.see_places(views)),
+            updates=self._asked(sources, lambda: sources.find_updates(views), end),
+            places=self._asked(sources, lambda: sources.see_places(views), end),
         )
 
-    def _asked(self, ask: Callable[[], Iterable[T]]) -> tuple[T, ...]:
+    def _asked(self, sources: Sources, ask: Callable[[], Iterable[T]], end: float) -> tuple[T, ...]:
+        found: list[T] = []
         try:
-            return tuple(ask())
+            for one in ask():
+                found.append(one)
+                if sources.desk.clock.monotonic() >= end:
+                    self.troubles.append("no time was left for all places beyond the registry")
+                    break
         except (PrimeSparkError, OSError) as error:
             self.troubles.append(str(error))
-            return ()
+        return tuple(found)
 
 
 def numbers(facts: ModelFacts, at: float) -> Iterator[Observation]:
