@@ -81,7 +81,7 @@ class Resident:
         monitor = Monitor(world)
         analyst = Analyst(world, monitor)
         optimiser = Optimiser(world, monitor)
-        executor = Executor(world, since=world.now)
+        executor = Executor(world, since=self._last_alive())
         standby = self._leadership.standby
         lease_s = world.settings.agent.lease_seconds
 
@@ -98,6 +98,11 @@ class Resident:
             Loop(EXECUTE, execute_s, executor.tick, standby, 2.0),
             Loop(_ANCHOR, EVERY_S, lambda: anchor(world), standby, 5.0),
         ]
+
+    def _last_alive(self) -> float:
+        """When an agent last showed life: what ended since was told by nobody yet."""
+        fact = self.world.stores.control.fact("beat")
+        return min(fact.at, self.world.now) if fact is not None else self.world.now
 
     def _lead(self) -> None:
         """Hold the lead, and leave a sign of life in the ledger."""

@@ -186,6 +186,9 @@ def test_a_new_version_is_benchmarked_once_a_person_says_yes_in_prefect(world: W
         assert "Benchmark" in shown(world, run)
         world.until("Prefect takes the answer", lambda: resumed(world, run) or None)
         done = world.action("model_benchmark", ActionState.COMPLETED)
+        log = world.folder / "home" / "logs" / "agent.log"
+        told = f"Action completed: {done.id}"
+        world.until("the agent tells", lambda: told in log.read_text() or None)
     (approval,) = world.agent.stores.approvals.of_action(done.id)
     assert (approval.by, approval.way, approval.approved) == ("Ada", "prefect", True)
     assert approval.digest == done.proposal.digest
@@ -193,8 +196,6 @@ def test_a_new_version_is_benchmarked_once_a_person_says_yes_in_prefect(world: W
     published = world.until("it is published", lambda: published_run(world, done))
     tags = {one["key"]: one["value"] for one in published["data"]["tags"]}
     assert (tags["action"], tags["state"]) == (done.id, "completed")
-    log = (world.folder / "home" / "logs" / "agent.log").read_text()
-    assert f"Action completed: {done.id}" in log
 
 
 def test_a_pause_stops_what_comes_next_and_so_does_one_of_the_schedule(world: World) -> None:
