@@ -1,6 +1,7 @@
 """Reads a server over HTTP for a target: kept connections, bounded time, bounded size.
 
-Whatever goes wrong comes out as UnavailableError with the cause in a sentence. The time limit holds
+Whatever goes wrong comes out as UnavailableError with the cause in a sentence, its child
+PageMissing where a server answers that it has no such page. The time limit holds
 for an answer as a whole, so a server that drips bytes is given up as well.
 """
 
@@ -18,6 +19,10 @@ from config.errors import UnavailableError
 from config.redaction import redact
 
 MAX_BYTES = 4 * 2**20
+
+
+class PageMissing(UnavailableError):
+    """The server answers, but has no such page: status 404."""
 
 
 class HttpSource:
@@ -94,6 +99,8 @@ class HttpSource:
                 content = self._read(response, deadline)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self.unusable(_cause(error)) from error
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise PageMissing(f"{self._name} has nothing at {path}; check its address and version")
         if response.status_code >= 400:
             raise self.unusable(f"it answered {path} with status {response.status_code}")
         return content

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from config.clock import Clock, from_epoch
 from optimizers.targets.base import Observed, ObserveOnly
-from optimizers.targets.http_source import HttpSource
+from optimizers.targets.http_source import HttpSource, PageMissing
 from optimizers.targets.readings import Readings
 
 _RECENT = timedelta(hours=1)
@@ -71,7 +71,12 @@ class PrefectTarget(ObserveOnly):
         }
         for metric, question in questions.items():
             readings.add(metric, self._count(question, deadline))
-        readings.add("workers_online", self._workers(deadline))
+        try:
+            workers = self._workers(deadline)
+        except PageMissing:
+            readings.trouble(f"it has no work pool {self._pool}; run `prime-spark deploy`")
+            workers = 0.0
+        readings.add("workers_online", workers)
         return readings.observed()
 
     def _count(self, flow_runs: JsonValue, deadline: float) -> float:

@@ -12,6 +12,7 @@ import pytest
 from config.clock import SystemClock
 from config.errors import UnavailableError
 from optimizers.targets.base import Target
+from optimizers.targets.http_source import PageMissing
 from optimizers.targets.mlflow import MlflowTarget
 from optimizers.targets.prefect import PrefectTarget
 from optimizers.targets.prometheus import PrometheusTarget
@@ -75,6 +76,13 @@ def test_a_bad_server_is_given_up_in_time_with_a_sentence(behaviour: str, target
         with pytest.raises(UnavailableError, match="check that it is up"):
             made.observe(time.time(), TIMEOUT_S)
         assert time.monotonic() - begun < TIMEOUT_S + 2.0
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "registry"])
+def test_another_server_at_the_address_is_told_apart(target: str) -> None:
+    elsewhere = answers(b"what?", "404 Not Found")
+    with misbehaving(elsewhere) as url, pytest.raises(PageMissing, match="check its address"):
+        TARGETS[target](url).observe(time.time(), TIMEOUT_S)
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if name != "registry"])
