@@ -25,7 +25,7 @@ from config.errors import ConflictError, LedgerUnavailable
 from registry import agent_actions
 from registry.ledger import database
 from tests.crash.agent_cases import violations
-from tests.crash.agent_world import AgentWorld, Case, NeverEnds
+from tests.crash.agent_world import AgentWorld, Case, NeverEnds, ledger_of
 
 # A RAM disk where there is one: what a killed process has written survives it all the same.
 _SHM = Path("/dev/shm")
@@ -85,7 +85,7 @@ class Bench:
         """A folder with the case's action scheduled in it, gone afterwards."""
         template = self._folder / f"template {case.name}"
         if not template.exists():
-            template.mkdir()
+            shutil.copytree(self._empty(), template)
             world = AgentWorld(template, case)
             world.propose()
             world.close()
@@ -96,6 +96,13 @@ class Bench:
             yield place
         finally:
             shutil.rmtree(place)
+
+    def _empty(self) -> Path:
+        empty = self._folder / "empty"
+        if not empty.exists():
+            empty.mkdir()
+            ledger_of(empty).dispose()
+        return empty
 
     def kill(self, schedule: Schedule) -> list[str]:
         """Run a schedule, then two ticks more; return what is wrong with the world then."""
