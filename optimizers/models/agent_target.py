@@ -113,12 +113,15 @@ class ModelsTarget:
         model, alias = _alias_of(change.knob)
         guard.check()
         self._desk.moves.recover(model)
-        if self.read(change.knob) == change.after:
+        now = self._desk.registry.aliases(model).get(alias)
+        if now == change.after:
             return
+        if now != change.before:
+            raise ConflictError(f"{change.knob} is {now}, not {change.before}; it was left alone")
         self._desk.moves.move(
             model,
             alias,
-            expected=_version(change.before),
+            expected=now,
             to=_version(change.after),
             actor=_ACTOR,
             reason=f"{change.knob} from {change.before} to {change.after}",

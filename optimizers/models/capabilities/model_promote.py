@@ -15,9 +15,9 @@ from optimizers.capability import Effects
 from optimizers.models.at_work import working_on
 from optimizers.models.capabilities.priors import PRIORS
 from optimizers.models.capabilities.steps import (
-    GUARDRAILS,
     believed,
     finding_of,
+    guardrails_beside,
     model_goal,
     step_in,
     steps_of,
@@ -82,7 +82,7 @@ class ModelPromote:
                 goal_direction=goal.direction,
                 reversible=True,
                 change=Change(alias_knob(step.model, CHAMPION_ALIAS), step.champion, step.version),
-                guardrails=GUARDRAILS,
+                guardrails=guardrails_beside(goal),
                 finding_ids=(finding.id,),
             )
         ]

@@ -14,9 +14,9 @@ from optimizers.advice import advice_id
 from optimizers.capability import Effects
 from optimizers.models.capabilities.priors import PRIORS
 from optimizers.models.capabilities.steps import (
-    GUARDRAILS,
     believed,
     finding_of,
+    guardrails_beside,
     model_goal,
     step_in,
     steps_of,
@@ -74,7 +74,7 @@ class ModelRollback:
                 goal_direction=goal.direction,
                 reversible=True,
                 change=Change(alias_knob(step.model, CHAMPION_ALIAS), step.version, back),
-                guardrails=GUARDRAILS,
+                guardrails=guardrails_beside(goal),
                 finding_ids=(finding.id,),
             )
         ]

@@ -33,7 +33,7 @@ from registry.agent_records import (
 from registry.trial_config import ABTestConfig
 from registry.trial_config import Direction as TrialDirection
 
-GUARDRAILS = ("error_rate", "inference_latency_ms")
+_GUARDRAILS = ("error_rate", "inference_latency_ms")
 AGENT = "agent"
 
 
@@ -103,6 +103,11 @@ def model_goal(settings: Settings) -> GoalOfModels:
     probe = ABTestConfig(test_id="x", model="x", model_a=1, model_b=2, success_metric=metric)
     smaller = probe.better is TrialDirection.MINIMIZE
     return GoalOfModels(metric, Direction.MINIMIZE if smaller else Direction.MAXIMIZE)
+
+
+def guardrails_beside(goal: GoalOfModels) -> tuple[str, ...]:
+    """What a new champion must not make worse, besides its goal."""
+    return tuple(one for one in _GUARDRAILS if one != goal.metric)
 
 
 def job_proposal(  # noqa: PLR0913 - these are the parts of a proposal

@@ -20,8 +20,6 @@ ACTION = ("claimed", "intent", "prepared", "applying", "effect done", "applied",
 PROMOTION = ("checked", "promoting", "moved", "former retired", "crowned")
 _MOVES = ("intent", "compared", "written", "verified", "done")
 MOVER = tuple(f"champion:{point}" for point in _MOVES)
-    f"champion:{point}" for point in ("intent", "compared", "written", "verified", "done")
-)
 
 
 class Killed(BaseException):
