@@ -28,7 +28,7 @@ from optimizers.plugins import (
     load_notifiers,
     load_targets,
 )
-from optimizers.targets.base import ObserveOnly, Observed
+from optimizers.targets.base import Observed, ObserveOnly
 
 
 @dataclass(frozen=True)
