@@ -1,7 +1,8 @@
 """Proving the ledger: the whole chain checked against itself and against its anchor; exporting it.
 
 The chain shows what was changed, dropped, inserted or put elsewhere. The anchor shows what was cut
-off or computed anew, up to the entry that was anchored last.
+off or computed anew, up to the entry that was anchored last. The tables of actions and approvals
+are held against the entries that tell of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from config.errors import ConflictError, RegistryUnavailable
 from registry.agent_facts import Fact, read_fact, write_fact
 from registry.agent_records import canonical_json
 from registry.audit_anchor import Anchor, AnchorTag
+from registry.audit_rows import first_contradiction
 from registry.ledger.database import reading, writing
 from registry.ledger.events import EventLog
 from registry.ledger.schema import event_head, events
@@ -42,10 +44,10 @@ class AuditReport:
     """What a check of the ledger found.
 
     Attributes:
-        ok: the chain holds and no anchor contradicts it.
+        ok: the chain holds, no anchor contradicts it, and actions and approvals are as it tells.
         checked: entries whose hashes were computed again.
-        broken_id: the first entry that is not what it was.
-        reason: what is wrong with it.
+        broken_id: the first entry that is not what it was; None where a row is at fault.
+        reason: what is wrong; empty when nothing is.
         anchor: whether the anchor holds; `anchor_detail` says it in a sentence.
         anchored_id: the last entry the anchor covers.
     """
@@ -73,7 +75,7 @@ class Audit:
         self._events = EventLog(engine, clock)
 
     def verify(self) -> AuditReport:
-        """Compute the whole chain again and compare it with its anchor.
+        """Compute the whole chain again; compare it with its anchor, and the tables with it.
 
         Raises:
             LedgerUnavailable: the database does not answer.
@@ -83,8 +85,10 @@ class Audit:
         reason, broken = chain.reason, chain.broken_id
         if chain.ok and state is AnchorState.BROKEN:
             reason, broken = detail, anchor.id if anchor is not None else None
+        elif chain.ok:
+            reason = first_contradiction(self._engine)
         return AuditReport(
-            ok=chain.ok and state is not AnchorState.BROKEN,
+            ok=not reason,
             checked=chain.checked,
             broken_id=broken,
             reason=reason,
