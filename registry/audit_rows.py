@@ -78,7 +78,7 @@ def _action_fault(row: RowMapping) -> str:
         return "no entry tells of it"
     proposed, last = json.loads(row["first_body"]), json.loads(row["last_body"])
     if row["state"] != last.get("to"):
-        return f"its row says {row['state']}, its last entry {last['to']}"
+        return f"its row says {row['state']}, its last entry {last.get('to')}"
     digest = hashlib.sha256(row["proposal"].encode()).hexdigest()
     if not row["digest"] == proposed.get("digest") == digest:
         return "its proposal is not the one that was recorded"
