@@ -107,7 +107,11 @@ def test_advice_that_is_being_followed_or_was_handed_over_is_not_given_again(
 
 def test_declined_advice_waits_until_its_gain_has_doubled() -> None:
     view = replace(VIEW, declined={"cache_resize-1": 0.1})
-    assert skipped(cycle(proposal(), view=view)) == [("cache_resize-1", SkipKind.DECLINED)]
+    (one,) = cycle(proposal(), view=view).skipped
+    assert (one.kind, one.reason) == (
+        SkipKind.DECLINED,
+        "declined at an expected gain of 0.1; it is raised again from 0.2 on, now 0.15",
+    )
     assert cycle(proposal(expected=Estimate(0.2, 0.2, 0.2)), view=view).actions
 
 
@@ -129,6 +133,8 @@ def test_a_cooldown_holds_for_its_capability_and_target_only() -> None:
     view = past(proposal(advice_id="other"), state=S.COMPLETED, executed_at=NOON - 100)
     assert skipped(cycle(proposal(), view=view)) == [("cache_resize-1", SkipKind.COOLDOWN)]
     assert cycle(proposal(target="elsewhere"), view=view).actions
+    over = past(proposal(advice_id="other"), state=S.COMPLETED, executed_at=NOON - 300)
+    assert cycle(proposal(), view=over).actions
 
 
 def test_of_two_proposals_in_conflict_the_better_goes_first() -> None:
@@ -204,6 +210,12 @@ def test_a_person_is_not_flooded() -> None:
     result = cycle(*(numbered(number) for number in range(MOST_WAITING + 5)), settings=settings)
     assert len(result.actions) == MOST_WAITING
     assert {kind for _, kind in skipped(result)} == {SkipKind.FULL}
+    waiting = [
+        action(numbered(number), state=S.WAITING_APPROVAL) for number in range(MOST_WAITING - 1)
+    ]
+    fresh = (numbered(number) for number in range(200, 203))
+    more = cycle(*fresh, view=replace(VIEW, actions=waiting), settings=settings)
+    assert len(more.actions) == 1
 
 
 def test_the_same_advice_twice_in_a_cycle_is_followed_once() -> None:

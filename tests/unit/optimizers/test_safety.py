@@ -72,6 +72,9 @@ def test_a_used_up_budget_says_when_it_is_free_again() -> None:
     assert found.reason == (
         "the budget of 2 actions an hour is used up; again from 2026-01-05 12:50 UTC"
     )
+    exactly = budget([begun(1800.0), begun(60.0)], settings, NOON)
+    assert exactly.reason.endswith("again from 2026-01-05 12:30 UTC")
+    assert budget([begun(3600.0), begun(60.0)], settings, NOON).left == 1
     assert "again" not in budget([], AgentSettings(changes_per_day=0), NOON).reason
 
 
@@ -100,6 +103,11 @@ def test_each_failure_in_a_row_doubles_the_cooldown_of_that_advice() -> None:
     assert cooldown_until(failed, "a", 300.0) == NOON - 100.0 + 1200.0
     assert cooldown_until(failed, "another", 300.0) == NOON + 200.0
     assert cooldown_until([*failed, begun(50.0)], "a", 300.0) == NOON + 250.0
+
+
+def test_a_later_action_of_other_advice_cools_down_too() -> None:
+    actions = [begun(1000.0, S.ROLLED_BACK), begun(100.0, advice="b")]
+    assert cooldown_until(actions, "a", 300.0) == NOON + 200.0
 
 
 def test_the_doubling_ends_somewhere() -> None:
