@@ -14,8 +14,10 @@ from config.errors import ConfigError, UnavailableError
 from config.ids import SystemIds
 from config.settings import PrefectSettings, Settings
 from flows.deployments import deploy
-from flows.names import BENCHMARK, WATCH_MODELS, deployment_of
+from flows.names import BENCHMARK, OPTIMIZE, WATCH_MODELS, deployment_of
 from flows.prefect_rest import MAX_ATTEMPTS, PrefectRest, Start, StartState
+from flows.resident.jobs import PrefectJobs
+from optimizers.capability import JobState
 from optimizers.models.watching import RunState
 from tests.services.prefect_server import PrefectServer
 from tests.services.processes import free_port
@@ -103,6 +105,45 @@ def test_keys_under_way_are_known_and_failed_ones_are_not(server: Server) -> Non
     assert server.client.started([server.key, "another"]) == {server.key}
     server.end(run.flow_run_id, "FAILED")
     assert server.client.started([server.key]) == set()
+
+
+def test_the_newest_run_of_a_key_is_found(server: Server) -> None:
+    assert server.client.find(server.key) is None
+    first = server.start()
+    found = server.client.find(server.key)
+    assert found is not None
+    assert (found.id, found.state) == (first.flow_run_id, "SCHEDULED")
+    server.end(first.flow_run_id, "FAILED")
+    server.clock.advance(3600)
+    second = server.start()
+    found = server.client.find(server.key)
+    assert found is not None
+    assert found.id == second.flow_run_id != first.flow_run_id
+
+
+def test_a_job_is_what_became_of_its_run(server: Server) -> None:
+    jobs, name = PrefectJobs(server.client), deployment_of(BENCHMARK)
+    assert jobs.find(name, server.key).state is JobState.UNKNOWN
+    begun = jobs.start(name, PARAMETERS, server.key)
+    assert begun == jobs.start(name, PARAMETERS, server.key)
+    assert begun.state is JobState.RUNNING
+    assert begun.flow_run_id is not None
+    server.end(begun.flow_run_id, "COMPLETED")
+    assert jobs.find(name, server.key).state is JobState.DONE
+
+
+def test_a_schedule_that_a_person_switched_off_is_seen(server: Server) -> None:
+    name = deployment_of(OPTIMIZE)
+    url = f"{server.api_url}/deployments/name/{name}"
+    found = httpx.get(url, timeout=20).raise_for_status().json()
+    (one,) = found["schedules"]
+    where = f"{server.api_url}/deployments/{found['id']}/schedules/{one['id']}"
+    seen = [server.client.schedule_paused(name)]
+    for active in (False, True):
+        httpx.patch(where, json={"active": active}, timeout=20).raise_for_status()
+        seen.append(server.client.schedule_paused(name))
+    assert seen == [False, True, False]
+    assert not server.client.schedule_paused(deployment_of(BENCHMARK)), "it has none"
 
 
 def test_what_became_of_runs(server: Server) -> None:
