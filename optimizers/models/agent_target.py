@@ -70,6 +70,7 @@ class ModelsTarget:
         for number, model in enumerate(models):
             if self._desk.clock.monotonic() >= end:
                 self._next = model
+                look.unseen.update(models[number:])
                 look.troubles.append(f"no time was left for {len(models) - number} models")
                 break
             look.add(self._sources, model)

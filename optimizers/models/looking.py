@@ -56,6 +56,7 @@ class Look:
 
     Attributes:
         troubles: what did not work, in sentences.
+        unseen: models that could not be looked at: whether a file is new for them is not known.
         predictor_away: it did not answer once, and is not asked again.
     """
 
@@ -63,6 +64,7 @@ class Look:
     gains: dict[tuple[str, int], Estimate] = field(default_factory=dict)
     served: dict[str, tuple[int, ...]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
+    unseen: set[str] = field(default_factory=set)
     predictor_away: bool = False
 
     def add(self, sources: Sources, model: str) -> None:
@@ -71,6 +73,7 @@ class Look:
             view = observe(sources.desk, sources.settings, model, sources.run_states)
             self.gains.update(_gains(sources.desk, view))
         except PrimeSparkError as error:
+            self.unseen.add(model)
             self.troubles.append(f"{model}: {error}")
             return
         self.views[model] = view
@@ -91,11 +94,12 @@ class Look:
             end: when to stop, on the monotonic clock.
         """
         views = list(self.views.values())
+        updates = self._asked(sources, lambda: sources.find_updates(views), end)
         return ModelFacts(
             views=self.views,
             gains=self.gains,
             served=self.served,
-            updates=self._asked(sources, lambda: sources.find_updates(views), end),
+            updates=tuple(one for one in updates if one.model not in self.unseen),
             places=self._asked(sources, lambda: sources.see_places(views), end),
         )
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config.clock import epoch
 from config.settings import Settings
 from optimizers.capability import Effects, Job, Tools
 from optimizers.job_effects import JobEffects
 from optimizers.models.capabilities.priors import PRIORS
 from optimizers.models.capabilities.steps import finding_of, job_proposal, steps_of
-from optimizers.models.facts import TARGET
+from optimizers.models.facts import TARGET, facts_of
 from optimizers.models.lifecycle import StepKind
 from optimizers.models.model_tools import model_tools
 from optimizers.view import View
@@ -44,8 +43,10 @@ class ModelRetrain:
         steps = steps_of(view, self._settings, StepKind.RETRAIN)
         return [finding_of(self.type, step, view.at, Severity.WARNING) for _, step in steps]
 
-    def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:  # noqa: ARG002 - the seam's
+    def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:
         """Train a new version."""
+        versions = facts_of(view).views[finding.subject].versions
+        newest = max((one.version for one in versions), default=0)
         return [
             job_proposal(
                 self.type,
@@ -54,6 +55,7 @@ class ModelRetrain:
                 self.prior,
                 description=f"Retrain {finding.subject}: {finding.parameters['reason']}",
                 priority=Priority.HIGH,
+                parameters={"newest": newest},
             )
         ]
 
@@ -68,9 +70,10 @@ def _outdated(action: Action, tools: Tools) -> str:
 
 def _judge(action: Action, tools: Tools, job: Job) -> Effect:
     """It did what it is for once there is a new version; whether that is better, a trial says."""
-    model, since = action.proposal.subject, action.executed_at or action.created_at
+    model, newest = action.proposal.subject, action.proposal.parameters["newest"]
+    assert isinstance(newest, int)
     versions = model_tools(tools).desk.registry.versions(model)
-    made = [one.version for one in versions if epoch(one.created_at) >= since - 1.0]
+    made = [one.version for one in versions if one.version > newest]
     if not made:
         return Effect(Verdict.INCONCLUSIVE, f"training made no new version: {job.message}")
     return Effect(

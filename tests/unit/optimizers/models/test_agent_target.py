@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from config.errors import ConflictError, InputError, RegistryUnavailable, StaleToken
-from optimizers.models.facts import ModelFacts
+from optimizers.models.agent_target import ModelsTarget
+from optimizers.models.facts import ModelFacts, Update
 from optimizers.targets.base import Observed
 from registry.agent_records import Change
 from registry.records import Stage
@@ -101,3 +102,21 @@ def test_a_mark_is_set_and_taken_away(actions: ModelActions) -> None:
 def test_other_knobs_are_refused(actions: ModelActions, knob: str) -> None:
     with pytest.raises(InputError):
         actions.target.read(knob)
+
+
+def test_a_model_that_was_not_seen_has_no_updates(tmp_path: Path) -> None:
+    world = TrialWorld(tmp_path)
+    world.registry.add(MODEL, 1).add("other", 1)
+    found = [Update(MODEL, "a", "folder:a", "a" * 64), Update("other", "b", "folder:b", "b" * 64)]
+    actions = ModelActions(world)
+    target = ModelsTarget(
+        world.desk, actions.settings, lambda _ids: {}, find_updates=lambda _views: found
+    )
+    world.desk.lifecycle.put("other", 1, None, Stage.ACCEPTED, "passed")
+    known = target.observe(1.0, 5.0).facts
+    late = target.observe(1.0, 0.0).facts
+    assert isinstance(known, ModelFacts)
+    assert isinstance(late, ModelFacts)
+    assert [one.model for one in known.updates] == [MODEL, "other"]
+    assert late.updates == ()
+    world.engine.dispose()

@@ -133,6 +133,13 @@ def test_a_degraded_champion_is_retrained_only_with_somebody_to_train_it(
         views = facts_with(actions).views
         facts = facts_with(actions, views={MODEL: replace(views[MODEL], quality=low)})
         assert [one.type for one in actions.proposals(facts)] == wanted
+    proposal = the_one(actions.proposals(facts))
+    vain = actions.run(proposal)
+    assert vain.effect is not None
+    assert vain.effect.verdict is Verdict.INCONCLUSIVE
+    world.registry.add(MODEL, 3, champion=1)
+    made = actions.run(proposal, "action-2")
+    assert made.state is ActionState.COMPLETED
 
 
 def test_with_watch_models_driving_the_life_cycle_steps_are_left_to_it(world: TrialWorld) -> None:
