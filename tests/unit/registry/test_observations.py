@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -212,6 +215,45 @@ def test_a_tidy_up_that_is_cut_off_loses_and_doubles_nothing(
             [pytest.approx(one[:5], rel=1e-3) for one in buckets] for buckets in wanted
         ]
         store.compact(now, limits)
+
+
+TIDY_AND_DIE = """
+import os, signal, sys
+import registry.observation_tidying as tidying
+from registry.ledger.database import open_ledger
+from registry.observations import ObservationStore
+
+url, now, raw_s, left = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+real = tidying._delete
+
+def delete_or_die(*place):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*place)
+
+tidying._delete = delete_or_die
+ObservationStore(open_ledger(url)).compact(now, tidying.Limits(raw_s, 7 * 86_400, 10e6))
+"""
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_tidy_up_that_is_killed_loses_and_doubles_nothing(
+    ledger: Engine, ledger_url: str, left: int
+) -> None:
+    """It dies with the new block written and the old one not yet deleted."""
+    store = ObservationStore(ledger)
+    store.record([seen(float(place % 7), START + 60.0 * place) for place in range(240)])
+    now = START + 5 * HOUR
+    command = [sys.executable, "-c", TIDY_AND_DIE, ledger_url, str(now), str(HOUR), str(left)]
+    done = subprocess.run(command, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    for _ in range(2):
+        [found] = store.query("host", "cpu_percent", START, now, 3600)
+        assert [bucket[1] for bucket in found.buckets] == [60] * 4
+        assert [bucket[5] for bucket in found.buckets] == [3.0, 0.0, 4.0, 1.0]
+        store.compact(now, Limits(HOUR, DAY, 10e6))
 
 
 def test_readers_writers_and_tidiers_at_once_see_everything_once(ledger: Engine) -> None:
