@@ -26,9 +26,9 @@ _THREADS = 12
 
 _DESCRIPTION = (
     "What the Prime Spark agent does and why, and what people may do about it. Send "
-    "`Authorization: Bearer <token>`; scopes are read, approve and admin, each of which includes "
-    "those before it. Lists come in pages: ask again with `after` set to `next`. Errors are "
-    "problem+json (RFC 9457)."
+    "`Authorization: Bearer <token>`. A token of scope read may ask; approve may also approve, "
+    "reject and pause; admin may do everything: resume, set goals, export, make tokens. Lists "
+    "come in pages: ask again with `after` set to `next`. Errors are problem+json (RFC 9457)."
 )
 
 

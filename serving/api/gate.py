@@ -12,9 +12,11 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from config.errors import ConfigError
 from config.settings import ApiSettings
@@ -126,13 +128,17 @@ class _Answer:
         await self._send(message)
 
 
+# The gate reads the token itself; this tells OpenAPI's readers how to send it.
+_BEARER = HTTPBearer(auto_error=False, description="A token of this home.")
+
+
 class Needs:
     """The dependency of a route that takes a token of at least one scope."""
 
     def __init__(self, right: Right) -> None:
         self._right = right
 
-    def __call__(self, request: Request) -> Token:
+    def __call__(self, request: Request, _described: Annotated[object, Depends(_BEARER)]) -> Token:
         """Return who asks.
 
         Raises:

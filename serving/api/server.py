@@ -38,6 +38,8 @@ def main() -> None:
     """Serve until told to stop; a wrong setting ends it with one sentence and exit code 2."""
     try:
         serve(_located(load_settings(), os.environ))
+    except KeyboardInterrupt:  # uvicorn has ended in good order before it passes this on
+        sys.exit(130)
     except ConfigError as error:
         sys.stderr.write(f"prime-spark api: {redact(str(error))}\n")
         sys.exit(2)

@@ -180,6 +180,19 @@ async def test_every_route_asks_for_its_scope(
     assert WRITES.keys() <= found.keys()
 
 
+def test_its_description_says_how_to_come_in(app: FastAPI) -> None:
+    document = app.openapi()
+    (scheme,) = document["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    closed = {
+        (method.upper(), path)
+        for path, methods in document["paths"].items()
+        for method, route in methods.items()
+        if route.get("security")
+    }
+    assert closed == set(_routes(app)) - OPEN
+
+
 async def test_without_a_token_the_answer_says_where_to_get_one(app: FastAPI) -> None:
     async with _client(app, None) as client:
         answer = await client.get("/agent/status")

@@ -84,6 +84,13 @@ def test_it_ends_within_seconds_though_somebody_listens(tmp_path: Path) -> None:
         assert time.monotonic() - begun < 5.0
 
 
+def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    with running_api(tmp_path) as running:
+        os.kill(running.pid, signal.SIGINT)
+        wait_until(lambda: not running.home.api_file.exists(), 5.0, "it takes its address away")
+    assert "Traceback" not in running.log_file.read_text()
+
+
 def _refused(folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
     environment = {f"PRIME_SPARK_{name}": str(value) for name, value in settings.items()}
     environment |= {"PRIME_SPARK_HOME": str(folder), "PYTHONPATH": str(ROOT)}
