@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from config.errors import ConflictError, StaleToken
 from optimizers.capability import Seen, Sight
 from optimizers.execution_desk import ActionDesk, Hands
+from optimizers.execution_edits import edited_since
 from optimizers.execution_end import (
     Stepped,
     begin_undo,
@@ -142,7 +143,10 @@ def _outdated(desk: ActionDesk, action: Action, seen: Seen) -> str:
         return f"the agent leaves {change.knob} alone: {held}"
     if seen.sight is not Sight.BEFORE:
         return f"{change.knob} is not as it was when this was proposed: {seen.detail or seen.value}"
-    return ""
+    edited = edited_since(desk, action, change)
+    if edited:
+        desk.control.hold_knob(action.proposal.target, change.knob, edited)
+    return edited
 
 
 def _begin(hands: Hands) -> Stepped:

@@ -15,13 +15,14 @@ from config.settings import SafetySettings, Settings
 from optimizers.capability import Seen, Tools
 from optimizers.execution import ActionDesk, run_action
 from optimizers.targets.base import Guard
-from registry.agent_records import Action, ActionState, Verdict
+from registry.agent_records import Action, ActionState, Change, Verdict
 from tests.crash.agent_world import (
     ACTION,
     AFTER,
     BEFORE,
     DECISION,
     KNOB,
+    PERSONS,
     TARGET,
     AgentWorld,
     Case,
@@ -126,6 +127,42 @@ def test_what_somebody_else_has_done_already_is_not_ours(world: AgentWorld) -> N
     done = world.run("me")
     assert done.state is ActionState.EXPIRED
     assert done.executed_at is None
+
+
+def again(world: AgentWorld, before: int, after: int) -> Action:
+    """Carry out a second action on the knob, proposed for the value it has now."""
+    world.clock.advance(7200)
+    now = epoch(world.clock.now())
+    first = proposal_of(PLAIN)
+    proposal = replace(first, advice_id="advice-2", change=Change(KNOB, before, after))
+    state = ActionState.SCHEDULED
+    world.actions.propose(Action("action-2", proposal, DECISION, state, "", now, now))
+    return run_action(world.desk(), "action-2", "me")
+
+
+def test_a_knob_the_agent_left_it_may_turn_again(world: AgentWorld) -> None:
+    world.run("me")
+    assert again(world, AFTER, 32).state is ActionState.COMPLETED
+    assert world.knobs.value() == 32
+
+
+def test_a_knob_a_person_turned_since_is_left_alone_until_released(world: AgentWorld) -> None:
+    world.run("me")
+    world.knobs.turn(PERSONS)
+    done = again(world, PERSONS, 32)
+    assert done.state is ActionState.EXPIRED
+    assert "another hand has set it to 99 since" in done.reason
+    assert world.knobs.value() == PERSONS
+    assert (TARGET, KNOB) in world.control.held()
+
+
+def test_a_knob_that_was_released_is_turned_again(world: AgentWorld) -> None:
+    world.run("me")
+    world.knobs.turn(PERSONS)
+    world.control.hold_knob(TARGET, KNOB, "a person turned it")
+    world.clock.advance(1)
+    world.control.release_knob(TARGET, KNOB, "the person")
+    assert again(world, PERSONS, 32).state is ActionState.COMPLETED
 
 
 def test_without_its_capability_a_scheduled_action_fails(world: AgentWorld) -> None:
