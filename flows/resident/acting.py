@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 _CANCELLED = "a person cancelled its flow run in Prefect"
 
 
-def carry_out(world: AgentWorld, action_id: str, *, holder: str) -> Action:
+def carry_out(
+    world: AgentWorld, action_id: str, *, holder: str, wait: Callable[[float], None] = time.sleep
+) -> Action:
     """Carry an action out, until it has ended or waits; return it as the ledger has it then.
+
+    Args:
+        world: the stores and what actions touch the world with.
+        action_id: the action.
+        holder: who does it; no other process has this name.
+        wait: lets seconds pass; what it raises cuts the action off.
 
     Raises:
         InputError: there is no such action.
         UnavailableError: the ledger is away; the action stays as it was, for the next process.
     """
     try:
-        return run_action(desk_of(world), action_id, holder)
+        return run_action(desk_of(world, wait), action_id, holder)
     except ConflictError:
         # Another process is at work on it, or took it over: it is theirs.
         return _known(world, action_id)
@@ -46,7 +54,7 @@ def undo_cancelled(world: AgentWorld, action_id: str, *, holder: str) -> Action:
     return carry_out(world, action_id, holder=holder)
 
 
-def desk_of(world: AgentWorld, wait: Callable[[float], None] = time.sleep) -> ActionDesk:
+def desk_of(world: AgentWorld, wait: Callable[[float], None]) -> ActionDesk:
     """What actions are carried out with."""
     stores = world.stores
     return ActionDesk(
