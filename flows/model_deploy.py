@@ -50,7 +50,7 @@ def model_deploy(place: Place, model: ModelName, version: Version) -> State[None
     reason = to(context, target, file, evaluation)
     row: Row = {"place": place, "version": version, "reason": reason, "flow_run_id": run_id()}
     context.desk().events.append(None, DEPLOYED, model, row)
-    show_table(f"model-deploy-{place}-{model}".lower(), [row], reason)
+    show_table(f"model-deploy-{place}-{model}", [row], reason)
     return done("Deployed", f"version {version} of {model} to {place}: {reason}")
 
 

@@ -1,4 +1,4 @@
-"""A predictor that says what it serves, over real HTTP, following a small registry's champions."""
+"""A predictor that says what it serves, over real HTTP, following a registry's champions."""
 
 from __future__ import annotations
 
@@ -8,28 +8,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 from urllib.parse import unquote
 
-from tests.services.small_registry import SmallRegistry
+from config.errors import UnknownModel
+
+
+class Aliases(Protocol):
+    """A registry to follow."""
+
+    def aliases(self, model: str) -> dict[str, int]: ...
 
 
 @dataclass(slots=True)
 class SmallPredictor:
     """Serves each model's champion, unless `stuck` names the version it stays with."""
 
-    registry: SmallRegistry
+    registry: Aliases
     url: str = ""
     stuck: dict[str, int] = field(default_factory=dict)
 
     def versions(self, model: str) -> list[str] | None:
         if model in self.stuck:
             return [str(self.stuck[model])]
-        champion = self.registry.aliases(model).get("champion")
+        try:
+            champion = self.registry.aliases(model).get("champion")
+        except UnknownModel:
+            return None
         return None if champion is None else [str(champion)]
 
 
 @contextmanager
-def small_predictor(registry: SmallRegistry) -> Iterator[SmallPredictor]:
+def small_predictor(registry: Aliases) -> Iterator[SmallPredictor]:
     """Run one on a free port until the block ends."""
     predictor = SmallPredictor(registry)
 
