@@ -92,10 +92,11 @@ def answer_of_a_person(world: AgentWorld, found: Action) -> None:
 
     The name of the pause holds the proposal's digest: an answer can only be to what was shown.
     """
+    from flows.resident.executing import PERSON
     from flows.resident.proposals import proposal_text
 
-    digest = found.proposal.digest
-    left = (found.due_at or world.now) + world.settings.agent.approval_expires_seconds - world.now
+    digest, settings = found.proposal.digest, world.settings.agent
+    left = found.created_at + settings.approval_expires_seconds - world.now
     answer = suspend_flow_run(
         wait_for_input=ProposalApproval.with_initial_data(
             description=proposal_text(found), approved=False
@@ -108,9 +109,11 @@ def answer_of_a_person(world: AgentWorld, found: Action) -> None:
             found.id,
             digest,
             approved=answer.approved,
-            by=answer.by or "a person in Prefect",
+            by=answer.by or PERSON,
             way="prefect",
             note=answer.note,
+            expires_s=settings.approval_expires_seconds,
+            two_person=settings.two_person_rule,
         )
     except ConflictError as error:
         # Decided another way meanwhile: the ledger says how, and the run goes on from there.

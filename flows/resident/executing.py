@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("prime_spark.agent")
 
+PERSON = "a person in Prefect"
+"""Who answered there without giving a name."""
+
 _CANCELLED = "a person cancelled its flow run in Prefect"
 _SUSPENDED = "PAUSED"
 _OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED", "CANCELLING"}
@@ -130,7 +133,8 @@ class Executor:
         if start.state is StartState.CANCELLED:
             return cancel(self.world, action, _CANCELLED)
         if start.state is StartState.GIVEN_UP:
-            return self._hopeless(action, start.message)
+            # Whoever is asked in vain in Prefect can still be asked by API and command line.
+            return "" if asks else self._hopeless(action, start.message)
         if start.state is not StartState.STARTED:
             return ""
         self._say("Asking about action %s: %s" if asks else "Executing action %s: %s", action)
@@ -213,6 +217,10 @@ def cancel(world: AgentWorld, action: Action, reason: str) -> str:
         ConflictError: another process is at work on it, or it has moved.
     """
     actions = world.stores.actions
+    if action.state is ActionState.WAITING_APPROVAL:
+        digest = action.proposal.digest
+        world.stores.approvals.decide(action.id, digest, False, PERSON, "prefect", reason)
+        return f"{action.id}: rejected, {reason}"
     if not action.state.in_flight:
         actions.move(action, ActionState.REJECTED, reason)
         return f"{action.id}: rejected, {reason}"

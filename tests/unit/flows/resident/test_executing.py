@@ -222,6 +222,21 @@ def test_cancelling_the_flow_run_is_a_person_s_word(scene: Scene) -> None:
     assert scene.state(begun) is ActionState.ROLLING_BACK
 
 
+def test_cancelling_the_run_that_asks_declines_the_advice(scene: Scene) -> None:
+    waiting = scene.propose(1, ActionState.WAITING_APPROVAL)
+    scene.prefect.answers = StartState.CANCELLED
+    scene.tick()
+    assert scene.state(waiting) is ActionState.REJECTED
+    assert scene.world.stores.control.declined("advice-1") is not None
+
+
+def test_a_question_that_cannot_be_asked_in_prefect_stays_open(scene: Scene) -> None:
+    waiting = scene.propose(1, ActionState.WAITING_APPROVAL)
+    scene.prefect.answers = StartState.GIVEN_UP
+    scene.tick()
+    assert scene.state(waiting) is ActionState.WAITING_APPROVAL
+
+
 def test_a_run_that_fails_for_ever_does_not_hold_its_action(scene: Scene) -> None:
     scheduled, begun = scene.propose(1), scene.begun(2)
     scene.clock.advance(31)
