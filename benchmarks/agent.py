@@ -5,18 +5,25 @@ agent's process: share of one core, memory of its own (unique set), growth of th
 the network. With `--metrics 500` a Prometheus server of that many metrics is added.
 
 Network: the bytes on the loopback interface while the agent runs, less those while it is stopped
-for a minute. Ledger: pages in use at the end, less those after the warm-up, per day; old single
-values are packed and joined later, so this is more than a day keeps.
+for a minute. Where the system allows it everything runs in a network namespace of its own, so that
+nobody else's traffic counts.
+
+Ledger: pages in use at the end, less those after the warm-up, per day; old single values are packed
+and joined later, so this is more than a day keeps.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -36,6 +43,10 @@ CPU_LIMIT = 0.01
 MEMORY_LIMIT_MB = 110.0
 DISK_LIMIT_MB = 10.0
 NETWORK_LIMIT_BITS = 1e6
+
+_ALONE = "AGENT_BENCHMARK_IN_OWN_NETWORK"
+# Of Linux's <net/if.h> and <linux/sockios.h>: bring an interface up.
+_UP, _SET_FLAGS = 0x1 | 0x40, 0x8914
 
 _START_S = 240.0
 _STOPPED_S = 60.0
@@ -88,13 +99,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--metrics", type=int, default=0, help="metrics of a Prometheus server")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
+    alone = _in_own_network(sys.argv[1:] if arguments is None else arguments)
     with tempfile.TemporaryDirectory(prefix="prime-spark-agent-") as folder:
         cost = measure(Path(folder), options.seconds, options.warm_up, options.metrics)
     if options.json:
-        print(json.dumps(asdict(cost) | {"within": cost.within}, indent=2))
+        told = {"within": cost.within, "own_network": alone}
+        print(json.dumps(asdict(cost) | told, indent=2))
     else:
         print(_text(cost))
     return 0 if cost.within else 1
+
+
+def _in_own_network(arguments: list[str]) -> bool:
+    """Begin anew in a network namespace of our own; return whether this process is in one."""
+    if os.environ.get(_ALONE) == "1":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            request = struct.pack("16sh14x", b"lo", _UP)
+            fcntl.ioctl(any_socket, _SET_FLAGS, request)
+        return True
+    command = ["unshare", "--net", "--map-root-user"]
+    known = shutil.which("unshare") is not None
+    if known and subprocess.run([*command, "true"], check=False).returncode == 0:
+        os.environ[_ALONE] = "1"
+        module = [sys.executable, "-m", "benchmarks.agent", *arguments]
+        os.execvp(command[0], [*command, *module])  # noqa: S606 - no shell reads it
+    return False
 
 
 def measure(folder: Path, seconds: float, warm_up_s: float, metrics: int) -> Cost:
