@@ -1,4 +1,4 @@
-"""A promotion whose process dies at any point: the next one brings it to the same end."""
+"""A promotion or rollback whose process dies at any point: the next one ends it the same way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from optimizers.execution import run_action
-from registry.agent_records import ActionState
+from optimizers.models.facts import TARGET, ModelFacts
+from optimizers.models.watching import Quality
+from registry.agent_records import ActionState, Proposal
 from registry.records import Stage
 from tests.services.model_actions import ModelActions
 from tests.services.small_predictor import SmallPredictor, small_predictor
@@ -18,6 +20,7 @@ from tests.services.trial_world import MODEL, TrialWorld
 # The points of the action, of the life-cycle's promotion, and of the mover of aliases.
 ACTION = ("claimed", "intent", "prepared", "applying", "effect done", "applied", "verifying")
 PROMOTION = ("checked", "promoting", "moved", "former retired", "crowned")
+ROLLBACK = ("way back noted", "moved", "former retired", "crowned")
 _MOVES = ("intent", "compared", "written", "verified", "done")
 MOVER = tuple(f"champion:{point}" for point in _MOVES)
 
@@ -38,9 +41,13 @@ class Trap:
             raise Killed
 
 
-@pytest.fixture(params=[*ACTION, *PROMOTION, *MOVER])
+@pytest.fixture
 def trap(request: pytest.FixtureRequest) -> Trap:
     return Trap(request.param)
+
+
+def dies_at(*points: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("trap", points, indirect=True)
 
 
 @pytest.fixture
@@ -58,6 +65,7 @@ def predictor(world: TrialWorld) -> Iterator[SmallPredictor]:
         yield running
 
 
+@dies_at(*ACTION, *PROMOTION, *MOVER)
 @pytest.mark.parametrize("follows", [True, False], ids=["served", "not served"])
 def test_the_next_process_ends_what_a_dead_one_began(
     world: TrialWorld, predictor: SmallPredictor, trap: Trap, follows: bool
@@ -80,3 +88,40 @@ def test_the_next_process_ends_what_a_dead_one_began(
         assert world.registry.aliases(MODEL) == {}
         assert world.stage(1) is Stage.STOPPED
     assert not world.desk.moves.recover(MODEL)
+
+
+@dies_at("intent", "effect done", *ROLLBACK, *MOVER, *(f"previous:{point}" for point in _MOVES))
+@pytest.mark.parametrize("follows", [True, False], ids=["served", "not served"])
+def test_a_rollback_that_died_swaps_the_two_versions_once(
+    world: TrialWorld, predictor: SmallPredictor, trap: Trap, follows: bool
+) -> None:
+    actions = ModelActions(world, predictor)
+    proposal = rollback_proposal(world, actions)
+    if not follows:
+        predictor.stuck[MODEL] = 7
+    with pytest.raises(Killed):
+        actions.run_on(replace(actions.desk(), checkpoint=trap), proposal)
+    assert trap.point is None
+    world.clock.advance(2 * actions.settings.agent.lease_seconds)
+    done = run_action(actions.desk(), "action-1", "the next")
+    stages = (world.stage(1), world.stage(2))
+    if follows:
+        assert done.state is ActionState.COMPLETED, done.reason
+        assert world.registry.aliases(MODEL) == {"champion": 1, "previous": 2}
+        assert stages == (Stage.CHAMPION, Stage.STOPPED)
+    else:
+        assert done.state is ActionState.ROLLED_BACK, done.reason
+        assert world.registry.aliases(MODEL) == {"champion": 2, "previous": 1}
+        assert stages == (Stage.STOPPED, Stage.CHAMPION)
+
+
+def rollback_proposal(world: TrialWorld, actions: ModelActions) -> Proposal:
+    """Version 2 leads, version 1 led before; late labels ask for the way back."""
+    world.registry.add(MODEL, 2, champion=2, previous=1)
+    world.desk.lifecycle.put(MODEL, 1, Stage.ACCEPTED, Stage.RETIRED, "replaced")
+    world.desk.lifecycle.put(MODEL, 2, None, Stage.CHAMPION, "won")
+    facts = actions.view().facts[TARGET]
+    assert isinstance(facts, ModelFacts)
+    worse = replace(facts.views[MODEL], quality=Quality(worse_than_former="worse on late labels"))
+    (found,) = actions.proposals(replace(facts, views={MODEL: worse}))
+    return found
