@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from optimizers.capability import Prior
 from optimizers.learning import Lesson, believe, learned_from, lesson_of
@@ -36,6 +37,7 @@ def test_successes_raise_and_failures_lower_the_probability() -> None:
     bad = believe(proposal(), PRIOR, {PLACE: taught(*[Lesson(False, -0.1)] * 6)})
     assert good.success == pytest.approx((3.2 + 6) / 10)
     assert bad.success == pytest.approx(3.2 / 10)
+    assert bad.evidence == 6.0
     assert bad.improvement.mean < proposal().expected.mean < good.improvement.high
 
 
@@ -61,6 +63,43 @@ def test_own_experience_is_not_counted_twice() -> None:
     assert with_total.success == pytest.approx(alone.success)
     assert with_total.improvement.mean == pytest.approx(alone.improvement.mean)
     assert with_total.evidence == 3.0
+
+
+def test_own_and_others_experience_add_up() -> None:
+    own = taught(*[Lesson(True, 0.2)] * 3)
+    total = taught(Lesson(True, 0.0), Lesson(True, 0.1), known=own)
+    belief = believe(proposal(), PRIOR, {PLACE: own, ALL: total})
+    assert belief.success == pytest.approx((3.2 + 3 + 2) / 9)
+    assert belief.improvement.mean == pytest.approx((4 * 0.15 + 3 * 0.2 + 2 * 0.05) / 9)
+
+
+def test_mixed_experience_elsewhere_is_discounted_as_a_whole() -> None:
+    others = taught(*[Lesson(True, 0.1), Lesson(False, 0.1)] * 4)
+    belief = believe(proposal(), PRIOR, {ALL: others})
+    assert belief.success == pytest.approx((3.2 + 2) / 8)
+
+
+@pytest.mark.parametrize(
+    ("expected", "spread"),
+    [
+        (Estimate(0.15, 0.15, 0.15), 0.5 * 0.15),
+        (Estimate(0.15, 0.05, 0.25), 0.1 / 1.959964 * 2.0),
+    ],
+)
+def test_the_interval_is_that_of_the_conjugate_posterior(expected: Estimate, spread: float) -> None:
+    own = taught(Lesson(True, 0.10), Lesson(True, 0.14))
+    total = taught(Lesson(True, 0.16), Lesson(True, 0.20), Lesson(True, 0.18), known=own)
+    gain = believe(proposal(expected=expected), PRIOR, {PLACE: own, ALL: total}).improvement
+    gains = [0.10, 0.14, 0.16, 0.20, 0.18]
+    seen = sum(gains) / 5
+    mean = (4 * 0.15 + 5 * seen) / 9
+    squares = (
+        4 * spread**2 + sum((one - seen) ** 2 for one in gains) + 4 * 5 / 9 * (seen - 0.15) ** 2
+    )
+    reach = stats.t.ppf(0.975, 9) * (squares / 9 / 9) ** 0.5
+    assert gain.mean == pytest.approx(mean)
+    assert gain.low == pytest.approx(mean - reach)
+    assert gain.high == pytest.approx(mean + reach)
 
 
 def test_a_learned_gain_is_at_most_twice_the_proposed_one() -> None:
