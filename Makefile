@@ -15,6 +15,7 @@ RUN_VENV := .venv-run
 DEV_VENV := .venv-dev
 RUN_LOCK := .ci/constraints-run.txt
 DEV_LOCK := .ci/constraints-dev.txt
+WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help run test check crash lock clean install-run install-dev
@@ -31,8 +32,9 @@ install-dev:
 run: install-run
 	@exec $(RUN_VENV)/bin/prime-spark up --demo --stop-with-parent $(ARGS)
 
+# Files go to the workers whole: their servers are started once for each.
 test: install-dev
-	@exec $(DEV_VENV)/bin/python -m pytest $(ARGS)
+	@exec $(DEV_VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: install-dev
 	$(DEV_VENV)/bin/ruff check .
