@@ -14,7 +14,14 @@ from optimizers.capability import Capability, Job, JobState, Tools
 from optimizers.execution import run_action
 from optimizers.execution_desk import ActionDesk
 from optimizers.models.agent_target import ModelsTarget
-from optimizers.models.capabilities import all_capabilities
+from optimizers.models.capabilities.ab_test import AbTest
+from optimizers.models.capabilities.model_benchmark import ModelBenchmark
+from optimizers.models.capabilities.model_deploy import ModelDeploy
+from optimizers.models.capabilities.model_promote import ModelPromote
+from optimizers.models.capabilities.model_retire import ModelRetire
+from optimizers.models.capabilities.model_retrain import ModelRetrain
+from optimizers.models.capabilities.model_rollback import ModelRollback
+from optimizers.models.capabilities.model_update import ModelUpdate
 from optimizers.models.facts import TARGET, ModelFacts
 from optimizers.models.model_tools import EXTRA, ModelTools
 from optimizers.models.promotion import Serving
@@ -37,6 +44,20 @@ DECISION = Decision(
     expected_value=0.08,
     score=0.06,
 )
+
+
+def all_capabilities(settings: Settings) -> list[Capability]:
+    """The model actions for these settings."""
+    return [
+        ModelRollback(settings),
+        ModelPromote(settings),
+        AbTest(settings),
+        ModelBenchmark(settings),
+        ModelRetrain(settings),
+        ModelDeploy(settings),
+        ModelUpdate(settings),
+        ModelRetire(settings),
+    ]
 
 
 @dataclass(slots=True)

@@ -13,10 +13,10 @@ from optimizers.capability import Capability
 from optimizers.decision import decide
 from optimizers.job_effects import DEPLOYMENT, JobEffects
 from optimizers.learning import believe
-from optimizers.models.capabilities import all_capabilities
 from optimizers.models.capabilities.steps import believed
 from optimizers.view import View
 from tests.services.agent_samples import proposal
+from tests.services.model_actions import all_capabilities
 
 ALL = all_capabilities(Settings())
 
@@ -64,9 +64,7 @@ def test_jobs_start_the_deployments_there_are() -> None:
 
 def test_the_resident_agent_gets_no_heavy_library_from_them() -> None:
     code = (
-        "import sys; from config.settings import Settings;"
-        "from optimizers.models.capabilities import all_capabilities;"
-        "import optimizers.models.agent_target; all_capabilities(Settings());"
+        "import sys; import optimizers.models.builtin;"
         "from benchmarks.significance import e_process, sample_ratio;"
         "sample_ratio.log_evidence([e_process.Stage(0.1, 90, 10)]);"
         "heavy = ('mlflow', 'scipy', 'onnxruntime', 'prefect');"

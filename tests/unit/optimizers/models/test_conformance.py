@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from optimizers.capability import Capability
-from optimizers.models.capabilities import all_capabilities
 from optimizers.models.facts import TARGET, ModelFacts, Placed, PlaceState, Update
 from optimizers.models.watching import ModelView, Quality
 from optimizers.testing.capabilities import check_capability
@@ -17,7 +16,7 @@ from optimizers.testing.targets import check_target
 from optimizers.view import View
 from registry.agent_records import Estimate
 from registry.records import MetricTotals, Stage, VersionStage
-from tests.services.model_actions import ModelActions
+from tests.services.model_actions import ModelActions, all_capabilities
 from tests.services.trial_world import MODEL, START, TrialWorld
 
 
