@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
@@ -47,6 +48,9 @@ NETWORK_LIMIT_BITS = 1e6
 _ALONE = "AGENT_BENCHMARK_IN_OWN_NETWORK"
 # Of Linux's <net/if.h> and <linux/sockios.h>: bring an interface up.
 _UP, _SET_FLAGS = 0x1 | 0x40, 0x8914
+
+# Series of one query; more than 200 are not taken.
+_A_QUERY = 100
 
 _START_S = 240.0
 _STOPPED_S = 60.0
@@ -131,7 +135,7 @@ def measure(folder: Path, seconds: float, warm_up_s: float, metrics: int) -> Cos
     home = folder / "home"
     with many_metrics(metrics) as url:
         config = folder / "settings.yaml"
-        config.write_text(_settings(url), encoding="utf-8")
+        config.write_text(_settings(url, metrics), encoding="utf-8")
         with _up(folder, home, config) as agent:
             time.sleep(warm_up_s)
             return _watched(agent, home, seconds, metrics)
@@ -139,13 +143,13 @@ def measure(folder: Path, seconds: float, warm_up_s: float, metrics: int) -> Cos
 
 @contextmanager
 def many_metrics(count: int) -> Iterator[str | None]:
-    """A server that answers PromQL with `count` series, whose values change; None for none."""
+    """A server that has `count` series of changing values, a part for each query; None for none."""
     if not count:
         yield None
         return
 
     class Handler(_Prometheus):
-        series = count
+        series = min(count, _A_QUERY)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -185,10 +189,11 @@ class _Prometheus(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _settings(url: str | None) -> str:
+def _settings(url: str | None, metrics: int) -> str:
     if url is None:
         return "agent:\n  lease_seconds: 30\n"
-    return f"prometheus:\n  - name: many\n    url: {url}\n    queries:\n      many: up\n"
+    queries = "".join(f"      metrics_{n}: up\n" for n in range(math.ceil(metrics / _A_QUERY)))
+    return f"prometheus:\n  - name: many\n    url: {url}\n    queries:\n{queries}"
 
 
 @contextmanager
