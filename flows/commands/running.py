@@ -34,7 +34,7 @@ def up(
     ] = False,
     stop_with_parent: Annotated[bool, typer.Option("--stop-with-parent", hidden=True)] = False,
 ) -> None:
-    """Start all servers and the agent's flows, and stay until Ctrl-C.
+    """Start all servers, the agent and its API, and stay until Ctrl-C.
 
     Servers that are set (mlflow.tracking_uri, prefect.api_url, ledger.url) are used as they are.
     """
