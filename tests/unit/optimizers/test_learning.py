@@ -73,6 +73,14 @@ def test_own_and_others_experience_add_up() -> None:
     assert belief.improvement.mean == pytest.approx((4 * 0.15 + 3 * 0.2 + 2 * 0.05) / 9)
 
 
+def test_gains_elsewhere_are_discounted_with_their_spread() -> None:
+    others = taught(*[Lesson(True, 0.04), Lesson(True, 0.06)] * 20)
+    gain = believe(proposal(), PRIOR, {ALL: others}).improvement
+    squares = 4 * (0.5 * 0.15) ** 2 + 40 * 0.01**2 * 0.1 + 4 * 4 / 8 * 0.10**2
+    assert gain.mean == pytest.approx((4 * 0.15 + 4 * 0.05) / 8)
+    assert gain.high - gain.mean == pytest.approx(stats.t.ppf(0.975, 8) * (squares / 8 / 8) ** 0.5)
+
+
 def test_mixed_experience_elsewhere_is_discounted_as_a_whole() -> None:
     others = taught(*[Lesson(True, 0.1), Lesson(False, 0.1)] * 4)
     belief = believe(proposal(), PRIOR, {ALL: others})
