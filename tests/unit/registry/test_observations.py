@@ -332,21 +332,21 @@ def real_size(engine: Engine) -> int:
 def test_days_of_noise_at_30_s_stay_within_their_space(
     ledger: Engine, metrics: int, max_bytes: float
 ) -> None:
-    """Of the days before the last one, which is whole, every twelfth hour is recorded."""
+    """Of the days before the last one, which is whole, every 36th hour is recorded."""
     store = ObservationStore(ledger)
     made = random.Random(5)
     noise = itertools.cycle([made.gauss(50, 9) for _ in range(99_991)])
     names = [(f"target{number % 6}", f"metric{number}") for number in range(metrics)]
     limits = Limits(DAY, 7 * DAY, max_bytes)
     sizes = []
-    for hour in (*range(0, 144, 12), *range(144, 170)):
+    for hour in (*range(0, 144, 36), *range(144, 169)):
         moments = [START + hour * HOUR + 30.0 * place for place in range(120)]
         store.record([Observation(*one, next(noise), at) for at in moments for one in names])
         tidied = store.compact(START + (hour + 1) * HOUR + 60, limits)
         sizes.append(real_size(ledger))
         assert tidied.size_bytes <= max_bytes
     assert max_bytes / 3 < max(sizes) <= max_bytes
-    now = START + 170 * HOUR
+    now = START + 169 * HOUR
     [last] = store.query("target0", "metric0", now - 2 * HOUR, now)
     assert len(last.buckets) == 240
     [all_] = store.query("target0", "metric0", START, now, 3600)
