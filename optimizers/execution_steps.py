@@ -28,6 +28,7 @@ from optimizers.execution_end import (
     step_aside,
     undoable,
 )
+from optimizers.maintenance import closed_reason, parse_windows
 from registry.agent_records import Action, ActionState, Effect, Verdict
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def start(hands: Hands) -> Stepped:
     if _needs_approval(desk, action):
         reason = action.decision.approval or "safety.enable_automatic_actions is off"
         return Stepped(desk.actions.move(action, ActionState.WAITING_APPROVAL, reason), leave=True)
-    if desk.paused() or (action.due_at is not None and desk.now < action.due_at):
+    if desk.paused() or _too_early(desk, action):
         return Stepped(action, leave=True)
     looked = hands.look()
     if looked.value is None:
@@ -131,6 +132,14 @@ STEPS: Mapping[ActionState, Step] = {
 def _needs_approval(desk: ActionDesk, action: Action) -> bool:
     automatic = desk.settings.safety.enable_automatic_actions and not action.decision.approval
     return not automatic and action.approval_id is None
+
+
+def _too_early(desk: ActionDesk, action: Action) -> bool:
+    """True before its time, and outside the maintenance windows: an approval may come late."""
+    if action.due_at is not None and desk.now < action.due_at:
+        return True
+    windows = parse_windows(desk.settings.agent.maintenance_windows)
+    return bool(closed_reason(action.proposal.priority, windows, desk.now))
 
 
 def _outdated(desk: ActionDesk, action: Action, seen: Seen) -> str:

@@ -18,6 +18,7 @@ from flows.names import ACTION, deployment_of
 from flows.prefect_rest import StartState
 from flows.resident.jobs import TAGS
 from flows.resident.summary import Summary
+from optimizers.maintenance import closed_reason, parse_windows
 from optimizers.priority import ordered
 from registry.agent_records import Action, ActionState, Severity
 
@@ -29,6 +30,10 @@ _log = logging.getLogger("prime_spark.agent")
 PERSON = "a person in Prefect"
 """Who answered there without giving a name."""
 
+_NOT_IN_TIME = {
+    ActionState.WAITING_APPROVAL: "nobody approved it in time (agent.approval_expires_seconds)",
+    ActionState.SCHEDULED: "it could not begin in time (agent.approval_expires_seconds)",
+}
 _CANCELLED = "a person cancelled its flow run in Prefect"
 _SUSPENDED = "PAUSED"
 _OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED", "CANCELLING"}
@@ -92,6 +97,7 @@ class Executor:
     def _admitted(self, scheduled: list[Action], live: Iterable[Action]) -> list[Action]:
         """Those that may begin beside what is in flight; spares processes that would only wait."""
         world = self.world
+        windows = parse_windows(world.settings.agent.maintenance_windows)
         running = [one for one in live if one.state.in_flight]
         domains = {domain for one in running for domain in one.proposal.domains}
         by_proposal = {one.proposal.digest: one for one in scheduled}
@@ -100,16 +106,17 @@ class Executor:
             action = by_proposal[proposal.digest]
             full = len(running) + len(admitted) >= world.settings.thresholds.max_concurrent_actions
             due = action.due_at is None or action.due_at <= world.now
-            if full or not due or domains & proposal.domains or world.cooling(action):
+            closed = closed_reason(proposal.priority, windows, world.now)
+            if full or not due or closed or domains & proposal.domains or world.cooling(action):
                 continue
             admitted.append(action)
             domains |= proposal.domains
         return admitted
 
     def _expired(self, action: Action) -> str:
-        if action.state is not ActionState.WAITING_APPROVAL or not self.world.too_old(action):
+        reason = _NOT_IN_TIME.get(action.state)
+        if reason is None or not self.world.too_old(action):
             return ""
-        reason = "nobody approved it in time (agent.approval_expires_seconds)"
         return self._moved(action, ActionState.EXPIRED, reason)
 
     def _carried_on(self, action: Action) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pydantic import JsonValue
 
 from config.clock import epoch
 from config.errors import ConflictError, HandedOver, InputError, UnavailableError
-from config.settings import SafetySettings, Settings
+from config.settings import AgentSettings, SafetySettings, Settings
 from optimizers.capability import Seen, Tools
 from optimizers.execution import ActionDesk, run_action
 from optimizers.targets.base import Guard
@@ -84,6 +85,16 @@ def test_without_automatic_actions_even_a_scheduled_one_waits(world: AgentWorld)
     waiting = run_action(desk, ACTION, "me")
     assert waiting.state is ActionState.WAITING_APPROVAL
     assert run_action(desk, ACTION, "me").state is ActionState.WAITING_APPROVAL
+    assert world.knobs.value() == BEFORE
+
+
+def test_an_approval_that_came_late_waits_for_the_maintenance_window(world: AgentWorld) -> None:
+    desk = world.desk()
+    now = desk.clock.now()
+    begin, end = now + timedelta(hours=2), now + timedelta(hours=3)
+    agent = AgentSettings(maintenance_windows=(f"{begin:%H:%M}-{end:%H:%M}",))
+    closed = replace(desk, settings=Settings(agent=agent))
+    assert run_action(closed, ACTION, "me").state is ActionState.SCHEDULED
     assert world.knobs.value() == BEFORE
 
 

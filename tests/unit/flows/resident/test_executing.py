@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -211,6 +212,26 @@ def test_a_proposal_that_nobody_approved_in_time_expires(scene: Scene) -> None:
     scene.clock.advance(86_401)
     scene.tick()
     assert scene.state(waiting) is ActionState.EXPIRED
+
+
+def test_what_could_not_begin_in_time_expires_and_frees_its_advice(scene: Scene) -> None:
+    scene.world.stores.control.pause("Ada", "a test")
+    stuck = scene.propose(1)
+    scene.clock.advance(86_401)
+    scene.tick()
+    assert scene.state(stuck) is ActionState.EXPIRED
+
+
+def test_nothing_is_started_outside_the_maintenance_windows(scene: Scene) -> None:
+    now = scene.clock.now()
+    begin, end = now + timedelta(hours=1), now + timedelta(hours=2)
+    window = f"{begin:%H:%M}-{end:%H:%M}"
+    agent = scene.world.settings.agent.model_copy(update={"maintenance_windows": (window,)})
+    scene.world.context.settings = scene.world.settings.model_copy(update={"agent": agent})
+    scene.propose(1)
+    assert scene.tick() == []
+    scene.clock.advance(3660)
+    assert scene.tick() == [("action-1", "do")]
 
 
 def test_cancelling_the_flow_run_is_a_person_s_word(scene: Scene) -> None:
