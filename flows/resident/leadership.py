@@ -16,7 +16,6 @@ from config.errors import ConflictError, UnavailableError
 
 if TYPE_CHECKING:
     from registry.agent_leases import LeaseStore
-
     from registry.agent_records import Lease
 
 LEASE = "agent"
