@@ -51,6 +51,8 @@ def _lines(agent: AgentAnswer, status: Status, where: str) -> Iterator[Text]:
         yield Text("simulation mode: decisions are recorded, nothing is changed")
     elif not agent.automatic_actions:
         yield Text("automatic actions are off: everything waits for approval")
+    for plugin in agent.plugins_off:
+        yield Text(redact(f"left out: {plugin}"))
     done = status.stats
     yield Text(
         f"{status.pending_actions} pending, {status.active_actions} active, "

@@ -113,12 +113,17 @@ class Resident:
         loops: dict[str, JsonValue] = {
             name: _loop(beat) for name, beat in self._loops.beats.items()
         }
+        safety = self.world.settings.safety
+        broken = self.world.installed.broken
         value: Mapping[str, JsonValue] = {
             "agent": self.world.holder,
             "state": state,
             "started_at": self._started_at,
             "pid": os.getpid(),
             "version": metadata.version("prime-spark"),
+            "automatic": safety.enable_automatic_actions,
+            "simulation": safety.simulation_mode,
+            "plugins_off": [f"{one.name}: {one.reason}" for one in broken],
             "loops": loops,
         }
         self.world.stores.control.set_fact("beat", dict(value), self.world.holder)

@@ -177,6 +177,7 @@ class AgentAnswer(Answer):
         up: it has shown a sign of life lately.
         reason: a sentence about why it is not up, or does not act.
         score: how far all goals are reached together, 0 to 100; null when nothing is known.
+        plugins_off: plugins that did not load and are left out, with the reason.
     """
 
     up: bool
@@ -193,6 +194,7 @@ class AgentAnswer(Answer):
     score: float | None = None
     automatic_actions: bool
     simulation_mode: bool
+    plugins_off: list[str] = []
 
 
 class EstimateAnswer(Answer):

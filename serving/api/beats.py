@@ -24,6 +24,8 @@ class Beat:
 
     Attributes:
         at: when it was given; None if never.
+        automatic, simulation: the agent's own settings; None where it did not say.
+        plugins_off: plugins that did not load, with the reason.
         loops: how each loop's last turn went.
     """
 
@@ -33,6 +35,9 @@ class Beat:
     pid: int | None = None
     version: str | None = None
     started_at: float | None = None
+    automatic: bool | None = None
+    simulation: bool | None = None
+    plugins_off: tuple[str, ...] = ()
     loops: Mapping[str, LoopAnswer] = field(default_factory=dict)
 
     def is_fresh(self, now: float, settings: Settings) -> bool:
@@ -51,7 +56,7 @@ def beat_of(value: JsonValue, at: float | None) -> Beat:
     """Read the ledger's fact `beat`; what is missing or of another kind is left out."""
     if not isinstance(value, Mapping):
         return Beat()
-    loops = value.get("loops")
+    loops, off = value.get("loops"), value.get("plugins_off")
     return Beat(
         at=at,
         state=_text(value.get("state")) or "",
@@ -59,6 +64,9 @@ def beat_of(value: JsonValue, at: float | None) -> Beat:
         pid=int(pid) if (pid := _number(value.get("pid"))) is not None else None,
         version=_text(value.get("version")),
         started_at=_number(value.get("started_at")),
+        automatic=_flag(value.get("automatic")),
+        simulation=_flag(value.get("simulation")),
+        plugins_off=tuple(str(one) for one in off) if isinstance(off, list) else (),
         loops={
             name: _loop(loop)
             for name, loop in (loops if isinstance(loops, Mapping) else {}).items()
@@ -82,3 +90,7 @@ def _number(value: JsonValue) -> float | None:
 
 def _text(value: JsonValue) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _flag(value: JsonValue) -> bool | None:
+    return value if isinstance(value, bool) else None

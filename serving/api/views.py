@@ -95,9 +95,15 @@ def agent(stores: AgentStores) -> AgentAnswer:
         loops=dict(beat.loops),
         paused=held,
         score=performance_score(progress(stores)),
-        automatic_actions=safety.enable_automatic_actions,
-        simulation_mode=safety.simulation_mode,
+        automatic_actions=_told(beat.automatic, safety.enable_automatic_actions),
+        simulation_mode=_told(beat.simulation, safety.simulation_mode),
+        plugins_off=list(beat.plugins_off),
     )
+
+
+def _told(by_agent: bool | None, here: bool) -> bool:
+    """The agent's own setting, which may be another than this process has."""
+    return here if by_agent is None else by_agent
 
 
 def paused(stores: AgentStores) -> PauseAnswer:

@@ -117,6 +117,8 @@ def test_it_runs_as_a_command_and_shows_signs_of_life(tmp_path: Path) -> None:
     assert beat is not None
     assert isinstance(beat.value, dict)
     assert (beat.value["state"], beat.value["pid"]) == ("stopped", process.pid)
+    assert (beat.value["automatic"], beat.value["simulation"]) == (True, False)
+    assert beat.value["plugins_off"] == []
     messages = [json.loads(line)["message"] for line in log_of(tmp_path).splitlines()]
     assert messages[0].startswith("agent agent-")
     world.close()

@@ -60,6 +60,9 @@ def _beat(stores: AgentStores, clock: ManualClock, state: str = "monitoring") ->
         "loops": {"monitor": {"at": now, "seconds": 0.25}, "optimize": {"skipped": "paused"}},
         "pid": 42,
         "version": "1.0.0",
+        "automatic": True,
+        "simulation": True,
+        "plugins_off": ["rain: it does not import"],
     }
     stores.control.set_fact("beat", value, "agent-1")
 
@@ -83,6 +86,14 @@ def test_a_living_agent_is_shown_with_its_loops(stores: AgentStores, clock: Manu
     assert (agent.agent_id, agent.pid, agent.version) == ("agent-1", 42, "1.0.0")
     assert agent.loops["monitor"].seconds == 0.25
     assert (agent.loops["optimize"].at, agent.loops["optimize"].skipped) == (None, "paused")
+
+
+def test_the_settings_shown_are_the_agent_s_own(stores: AgentStores, clock: ManualClock) -> None:
+    assert not views.agent(stores).simulation_mode
+    _beat(stores, clock)
+    agent = views.agent(stores)
+    assert (agent.automatic_actions, agent.simulation_mode) == (True, True)
+    assert agent.plugins_off == ["rain: it does not import"]
 
 
 def test_an_agent_that_went_silent_is_down(stores: AgentStores, clock: ManualClock) -> None:
