@@ -16,7 +16,7 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run as this_run
 from pydantic import Field
 
-from config.errors import ConflictError, InputError
+from config.errors import ConflictError
 from flows.artefacts import Row, done, run_id, show_table
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def action(action_id: ActionId) -> State[None]:
     "Approved" to approve exactly that proposal.
     """
     from flows.ab_test import cancellation_asked
-    from flows.resident.acting import carry_out, undo_cancelled
+    from flows.resident.acting import carry_out, known_action, undo_cancelled
     from flows.resident.world import open_world
 
     holder = f"flow-run-{run_id()}"
     world = open_world(holder)
     try:
-        found = known(world, action_id)
+        found = known_action(world, action_id)
         world.stores.actions.link(action_id, flow_run_id=run_id())
         if waits(found):
             answer_of_a_person(world, found)
@@ -66,18 +66,6 @@ def action(action_id: ActionId) -> State[None]:
         raise
     finally:
         world.close()
-
-
-def known(world: AgentWorld, action_id: str) -> Action:
-    """The action as the ledger has it now.
-
-    Raises:
-        InputError: there is no such action.
-    """
-    found = world.stores.actions.get(action_id)
-    if found is None:
-        raise InputError(f"there is no action {action_id}; `prime-spark actions` lists them")
-    return found
 
 
 def waits(found: Action) -> bool:

@@ -25,12 +25,12 @@ from optimizers.admission import SkipKind, Skipped
 from optimizers.capability import Capability
 from optimizers.detection import find_missed_goals, find_past_limits
 from optimizers.explain import Explanation, explain_cycle
-from optimizers.goals import History, measure_goals, performance_score
 from optimizers.maintenance import clock_text
 from optimizers.planning import CycleResult, plan_cycle
 from optimizers.recorded import Recording, Series
 from optimizers.view import View
 from registry.agent_records import Action, ActionState, Direction, Goal, Observation
+from registry.goals import History, measure_goals, performance_score
 
 # Every cycle sees this much of the past, as the agent's own view does.
 WINDOW_S = 3600.0

@@ -88,6 +88,13 @@ class FindingStore:
                 query = query.where(or_(table.c.last_at < last, same))
             return [_kept(row) for row in connection.execute(query).mappings()]
 
+    def named(self, ids: Collection[str]) -> Sequence[KeptFinding]:
+        """Those of the findings that were ever found, the newest first."""
+        query = select(table).where(table.c.id.in_(ids))
+        query = query.order_by(table.c.last_at.desc(), table.c.id.desc())
+        with reading(self._engine) as connection:
+            return [_kept(row) for row in connection.execute(query).mappings()]
+
     def _put(
         self,
         connection: Connection,

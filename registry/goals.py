@@ -13,12 +13,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from registry.agent_records import Goal, GoalProgress, Observation
+from config.settings import GoalSettings
+from registry.agent_records import Direction, Goal, GoalProgress, Observation
 
 # An older value says nothing of now.
 FRESH_S = 300.0
 
 History = Mapping[tuple[str, str], Sequence[Observation]]
+
+
+def default_goals(settings: Iterable[GoalSettings]) -> list[Goal]:
+    """Return the goals of the settings; a goal is named by its metric."""
+    return [
+        Goal(
+            one.metric_name, one.metric_name, one.target_value, Direction(one.direction), one.weight
+        )
+        for one in settings
+    ]
 
 
 def measure_goals(

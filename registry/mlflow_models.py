@@ -28,10 +28,10 @@ from registry.evaluation import EvaluationData
 from registry.mlflow_adopt import pin
 from registry.mlflow_client import EXISTS, connect, experiment_id, translated
 from registry.mlflow_files import VersionFiles, write_version_files
+from registry.mlflow_runs import EXPERIMENT
 from registry.onnx_files import inspect, open_session, sha256
 from registry.records import ModelSchema, ModelVersion
 
-EXPERIMENT = "prime-spark"
 _KIND = "models"
 
 _FOLDER = "model"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from config.errors import ConflictError, InputError
-from flows.resident.executing import cancel
+from flows.resident.executing import CANCELLED, cancel
 from optimizers.capability import Tools
 from optimizers.execution import run_action
 from optimizers.execution_desk import ActionDesk
@@ -15,8 +15,6 @@ from registry.agent_records import Action, ActionState
 
 if TYPE_CHECKING:
     from flows.resident.world import AgentWorld
-
-_CANCELLED = "a person cancelled its flow run in Prefect"
 
 
 def carry_out(
@@ -38,7 +36,7 @@ def carry_out(
         return run_action(desk_of(world, wait), action_id, holder)
     except ConflictError:
         # Another process is at work on it, or took it over: it is theirs.
-        return _known(world, action_id)
+        return known_action(world, action_id)
 
 
 def undo_cancelled(world: AgentWorld, action_id: str, *, holder: str) -> Action:
@@ -48,9 +46,9 @@ def undo_cancelled(world: AgentWorld, action_id: str, *, holder: str) -> Action:
         InputError: there is no such action.
         ConflictError: another process is at work on it.
     """
-    action = _known(world, action_id)
+    action = known_action(world, action_id)
     if not action.state.final:
-        cancel(world, action, _CANCELLED)
+        cancel(world, action, CANCELLED)
     return carry_out(world, action_id, holder=holder)
 
 
@@ -108,7 +106,12 @@ def publish(world: AgentWorld, action: Action) -> str | None:
     return world.context.runs.log(action_run(action, story)).run_id
 
 
-def _known(world: AgentWorld, action_id: str) -> Action:
+def known_action(world: AgentWorld, action_id: str) -> Action:
+    """The action as the ledger has it now.
+
+    Raises:
+        InputError: there is no such action.
+    """
     found = world.stores.actions.get(action_id)
     if found is None:
         raise InputError(f"there is no action {action_id}; `prime-spark actions` lists them")

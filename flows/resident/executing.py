@@ -34,7 +34,7 @@ _NOT_IN_TIME = {
     ActionState.WAITING_APPROVAL: "nobody approved it in time (agent.approval_expires_seconds)",
     ActionState.SCHEDULED: "it could not begin in time (agent.approval_expires_seconds)",
 }
-_CANCELLED = "a person cancelled its flow run in Prefect"
+CANCELLED = "a person cancelled its flow run in Prefect"
 _SUSPENDED = "PAUSED"
 _OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED", "CANCELLING"}
 _ENDED = ("Action ended: %s: %s", Severity.INFO, logging.INFO)
@@ -138,7 +138,7 @@ class Executor:
             tags=(*TAGS, action.id),
         )
         if start.state is StartState.CANCELLED:
-            return cancel(self.world, action, _CANCELLED)
+            return cancel(self.world, action, CANCELLED)
         if start.state is StartState.GIVEN_UP:
             # Whoever is asked in vain in Prefect can still be asked by API and command line.
             return "" if asks else self._hopeless(action, start.message)

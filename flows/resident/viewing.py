@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optimizers.goals import measure_goals, performance_score
 from optimizers.view import View
-from serving.api.views import default_goals
+from registry.goals import default_goals, measure_goals, performance_score
 
 if TYPE_CHECKING:
     from flows.resident.looking import Look

@@ -8,19 +8,17 @@ does not answer.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from config.clock import epoch, from_epoch
 from config.errors import InputError
-from config.settings import GoalSettings
 from registry.agent_records import (
     Action,
     ActionState,
-    Direction,
-    Goal,
     GoalProgress,
     Learned,
 )
-from registry.goals import performance_score
+from registry.goals import default_goals, performance_score
 from serving.api import action_answers as shape
 from serving.api import measured
 from serving.api.answers import (
@@ -54,13 +52,13 @@ class NotFound(InputError):
 
 def status(stores: AgentStores) -> Status:
     """Return the agent at a glance, in the specification's words."""
-    now = agent(stores)
+    life = _life(stores)
     counts = stores.actions.counts()
     completed = counts.get(ActionState.COMPLETED, 0)
     failed = sum(counts.get(state, 0) for state in shape.UNSUCCESSFUL)
     return Status(
-        state=now.state,
-        uptime_seconds=now.uptime_seconds,
+        state=life.state,
+        uptime_seconds=life.uptime_seconds,
         pending_actions=sum(counts.get(state, 0) for state in shape.PENDING),
         active_actions=sum(counts.get(state, 0) for state in shape.ACTIVE),
         completed_actions=completed,
@@ -76,29 +74,30 @@ def status(stores: AgentStores) -> Status:
 
 def agent(stores: AgentStores) -> AgentAnswer:
     """Return whether the agent lives, whether it is held, and what its loops do."""
-    now = epoch(stores.clock.now())
-    fact = stores.control.fact("beat")
-    beat = beat_of(fact.value, fact.at) if fact is not None else Beat()
-    held = paused(stores)
-    up = beat.is_fresh(now, stores.settings)
-    safety = stores.settings.safety
+    life = _life(stores)
+    beat, safety = life.beat, stores.settings.safety
     return AgentAnswer(
-        up=up,
-        state=_state(beat, up=up, held=held.paused),
-        reason=_reason(stores, beat, up=up, held=held),
+        up=life.up,
+        state=life.state,
+        reason=_reason(stores, life),
         agent_id=beat.agent_id,
         pid=beat.pid,
         version=beat.version,
         started_at=shape.moment(beat.started_at),
         last_beat_at=shape.moment(beat.at),
-        uptime_seconds=int(now - beat.started_at) if up and beat.started_at is not None else 0,
+        uptime_seconds=life.uptime_seconds,
         loops=dict(beat.loops),
-        paused=held,
+        paused=life.held,
         score=performance_score(progress(stores)),
         automatic_actions=_told(beat.automatic, safety.enable_automatic_actions),
         simulation_mode=_told(beat.simulation, safety.simulation_mode),
         plugins_off=list(beat.plugins_off),
     )
+
+
+def is_up(stores: AgentStores) -> bool:
+    """Tell whether the agent has shown a sign of life lately."""
+    return _life(stores).up
 
 
 def _told(by_agent: bool | None, here: bool) -> bool:
@@ -180,9 +179,7 @@ def explain(stores: AgentStores, action_id: str) -> ExplainAnswer:
         NotFound: there is none of that id.
     """
     found = known_action(stores, action_id)
-    wanted = frozenset(found.proposal.finding_ids)
-    known = stores.findings.list(limit=None) if wanted else []
-    return explained(found, [one for one in known if one.finding.id in wanted])
+    return explained(found, stores.findings.named(found.proposal.finding_ids))
 
 
 def known_action(stores: AgentStores, action_id: str) -> Action:
@@ -257,28 +254,39 @@ def cycle(stores: AgentStores) -> CycleAnswer:
     )
 
 
-def default_goals(settings: Collection[GoalSettings]) -> list[Goal]:
-    """Return the goals of the settings; a goal is named by its metric."""
-    return [
-        Goal(
-            one.metric_name, one.metric_name, one.target_value, Direction(one.direction), one.weight
-        )
-        for one in settings
-    ]
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """Whether the agent lives and may act."""
+
+    beat: Beat
+    held: PauseAnswer
+    up: bool
+    uptime_seconds: int
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        if not self.up:
+            return DOWN
+        return PAUSED if self.held.paused else self.beat.state
 
 
-def _state(beat: Beat, *, up: bool, held: bool) -> str:
-    if not up:
-        return DOWN
-    return PAUSED if held else beat.state
+def _life(stores: AgentStores) -> _Life:
+    now = epoch(stores.clock.now())
+    fact = stores.control.fact("beat")
+    beat = beat_of(fact.value, fact.at) if fact is not None else Beat()
+    up = beat.is_fresh(now, stores.settings)
+    seconds = int(now - beat.started_at) if up and beat.started_at is not None else 0
+    return _Life(beat, paused(stores), up, seconds)
 
 
-def _reason(stores: AgentStores, beat: Beat, *, up: bool, held: PauseAnswer) -> str:
+def _reason(stores: AgentStores, life: _Life) -> str:
+    beat, held = life.beat, life.held
     if beat.at is None:
         return "no agent has run on this ledger yet; start one: prime-spark agent"
     if beat.state == STOPPED:
         return "the agent was stopped; start it: prime-spark agent"
-    if not up:
+    if not life.up:
         return (
             f"the agent has shown no sign of life for {patience_s(stores.settings):.0f} s; see its "
             "log, or start it: prime-spark agent"

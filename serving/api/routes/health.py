@@ -36,7 +36,7 @@ def ready(stores: Stores) -> Ready:
 
     Needs no token.
     """
-    return Ready(ready=True, agent="up" if views.agent(stores).up else views.DOWN)
+    return Ready(ready=True, agent="up" if views.is_up(stores) else views.DOWN)
 
 
 @router.get(

@@ -184,7 +184,7 @@ def test_no_target_of_this_file_imports_what_the_agent_cannot_pay_for() -> None:
     import sys
 
     script = (
-        "import sys, optimizers.detection, optimizers.goals, registry.observations;"
+        "import sys, optimizers.detection, registry.goals, registry.observations;"
         "from optimizers.targets import host, serving, registry, prefect, mlflow, prometheus;"
         "heavy = {'mlflow', 'scipy', 'onnxruntime', 'prefect', 'numpy', 'bentoml'};"
         "found = heavy & set(sys.modules); assert not found, found"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizers.goals import current_value, measure_goals, performance_score
 from registry.agent_records import Direction, Goal, GoalProgress, Observation
+from registry.goals import current_value, measure_goals, performance_score
 
 NOW = 1000.0
 LATENCY = Goal("latency", "inference_latency_ms", 75.0, Direction.MINIMIZE, 1.0)
