@@ -7,33 +7,13 @@ together. Times are seconds unless the name says otherwise, shares are 0 to 1.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_settings import NoDecode
+from pydantic import Field
 
 from config.paths import Home
-
-
-def _split_names(value: object) -> object:
-    """Let an environment variable hold names as `one,two`."""
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return value
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Alpha = Annotated[float, Field(gt=0.0, lt=0.5)]
-Seconds = Annotated[float, Field(gt=0.0, le=31_536_000.0)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-Loopback = Literal["127.0.0.1", "localhost", "::1"]
-
-
-class Section(BaseModel):
-    """A group of settings: unknown keys are refused, values cannot be changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from config.performance_settings import PerformanceSettings, RedisSettings
+from config.sections import Alpha, Loopback, Names, Port, Seconds, Section, Share
 
 
 class MonitoringSettings(Section):
@@ -262,6 +242,8 @@ class Settings(Section):
     models: ModelSettings = ModelSettings()
     agent: AgentSettings = AgentSettings()
     api: ApiSettings = ApiSettings()
+    performance: PerformanceSettings = PerformanceSettings()
+    redis: tuple[RedisSettings, ...] = ()
     prometheus: tuple[PrometheusSettings, ...] = ()
     deployment_targets: tuple[DeploymentTargetSettings, ...] = ()
 

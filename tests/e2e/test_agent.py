@@ -109,8 +109,15 @@ class World:
         return found
 
     def runs(self, flow: str) -> list[dict[str, Any]]:
-        """The flow runs there were of a flow, newest last."""
-        body = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
+        """The flow runs there were of a flow in our pool, newest last.
+
+        Others that a shared server still has, of other tests, are not ours to look at.
+        """
+        body = {
+            "flows": {"name": {"any_": [flow]}},
+            "work_pools": {"name": {"any_": [POOL]}},
+            "sort": "START_TIME_ASC",
+        }
         answer = httpx.post(f"{self.prefect.api_url}/flow_runs/filter", json=body, timeout=20)
         found: list[dict[str, Any]] = answer.raise_for_status().json()
         return found
