@@ -159,12 +159,38 @@ class Preparing(Protocol):
 
 
 @runtime_checkable
+class Studying(Protocol):
+    """What a capability may offer besides: a closer look, for what cannot be read off the metrics.
+
+    The optimise cycle asks for it before it plans, in a process of its own; what it returns is kept
+    and is in the view as `view.study(type, subject)` while it is fresh.
+
+    Attributes:
+        study_fresh_s: how long a study is good for, seconds.
+    """
+
+    study_fresh_s: float
+
+    def study(self, finding: Finding, view: View, tools: Tools, seconds: float) -> JsonValue | None:
+        """Look closer at what a finding is about, within `seconds`; None when there is no data.
+
+        It changes nothing in the world. The study is of `finding.subject`.
+
+        Raises:
+            UnavailableError: the world does not answer.
+            InputError: what is there cannot be studied; the sentence says why.
+        """
+        ...
+
+
+@runtime_checkable
 class Capability(Protocol):
     """One kind of action: when it is called for, what it proposes, and how it is carried out.
 
     Attributes:
         type: the action type, such as `model_promote`.
-        target: the name of the target it acts on.
+        target: the name of the target it acts on; one that acts on several names the others in
+            `targets`.
         prior: what is believed of it before anything was learned.
         effects: how its actions touch the world.
         deadline_s: longest time of one action from intent to verdict, seconds.

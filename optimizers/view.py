@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import JsonValue
+
 from registry.agent_records import (
     Action,
     Finding,
@@ -13,6 +15,15 @@ from registry.agent_records import (
     Observation,
     TargetHealth,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What a closer look brought to light, and when; `trouble` says why it did not."""
+
+    at: float
+    value: JsonValue = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class View:
         held: knobs the agent has stepped aside for, by (target, knob), with the reason.
         declined: the expected gain of advice that a person declined, by advice id.
         score: the weighted performance score 0 to 100; None when no goal metric is known.
+        studies: closer looks that are known, by action type and subject.
     """
 
     at: float
@@ -41,6 +53,12 @@ class View:
     learned: Mapping[tuple[str, str], Learned] = field(default_factory=dict)
     held: Mapping[tuple[str, str], str] = field(default_factory=dict)
     declined: Mapping[str, float] = field(default_factory=dict)
+    studies: Mapping[tuple[str, str], Study] = field(default_factory=dict)
+
+    def study(self, kind: str, subject: str, fresh_s: float) -> Study | None:
+        """The closer look at a subject that an action type took, unless it is too old."""
+        found = self.studies.get((kind, subject))
+        return found if found is not None and 0 <= self.at - found.at <= fresh_s else None
 
     def recent(self, target: str, metric: str, seconds: float) -> list[Observation]:
         """The observations of a metric within the last `seconds`, oldest first."""

@@ -99,8 +99,9 @@ def _pairs(
 def _check_finding(capability: Capability, finding: Finding) -> None:
     require(finding.id, "a finding has an id")
     require(finding.text.strip(), f"the finding {finding.id} says nothing")
-    target, own = finding.target, capability.target
-    require(target == own, f"the finding {finding.id} is of {target}, the capability of {own}")
+    target, own = finding.target, (capability.target, *getattr(capability, "targets", ()))
+    known = " or ".join(own)
+    require(target in own, f"the finding {finding.id} is of {target}, the capability of {known}")
 
 
 def _check_proposal(capability: Capability, finding: Finding, proposal: Proposal) -> None:
@@ -110,8 +111,8 @@ def _check_proposal(capability: Capability, finding: Finding, proposal: Proposal
     require(proposal.description.strip(), f"{advice} does not say what is to be done")
     linked = finding.id in proposal.finding_ids
     require(linked, f"{advice} does not name the finding {finding.id} that led to it")
-    own = proposal.target == capability.target
-    require(own, f"{advice} is for the target {proposal.target}, not for {capability.target}")
+    own = proposal.target == finding.target
+    require(own, f"{advice} is for the target {proposal.target}, not for {finding.target}")
     clear = proposal.goal_metric not in proposal.guardrails
     require(clear, f"{advice} has its goal metric as a guardrail too")
     try:

@@ -1,0 +1,1 @@
+"""What the performance optimizer achieves on real systems: `python -m benchmarks.performance`."""
