@@ -187,6 +187,7 @@ class AgentSettings(Section):
     verify_samples: int = Field(default=20, ge=10, le=10_000)
     verify_seconds: Seconds = 300.0
     verify_alpha: Alpha = 0.005
+    study_seconds: Seconds = 60.0
     history_max_mb: float = Field(default=10.0, gt=0.1, le=100_000.0)
     raw_hours: float = Field(default=24.0, gt=0.0, le=8760.0)
     five_minute_days: float = Field(default=7.0, gt=0.0, le=3650.0)

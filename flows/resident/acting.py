@@ -60,18 +60,23 @@ def desk_of(world: AgentWorld, wait: Callable[[float], None]) -> ActionDesk:
         control=stores.control,
         learning=stores.learning,
         capabilities=world.capabilities,
-        tools=Tools(
-            targets=world.targets,
-            jobs=world.jobs,
-            clock=world.clock,
-            wait=wait,
-            sample=lambda target, metric: sample(world, target, metric),
-            extras=world.plugins.extras,
-        ),
+        tools=tools_of(world, wait),
         settings=world.settings,
         clock=world.clock,
         paused=world.paused,
         publish=lambda action: publish(world, action),
+    )
+
+
+def tools_of(world: AgentWorld, wait: Callable[[float], None]) -> Tools:
+    """What effects and studies work with."""
+    return Tools(
+        targets=world.targets,
+        jobs=world.jobs,
+        clock=world.clock,
+        wait=wait,
+        sample=lambda target, metric: sample(world, target, metric),
+        extras=world.plugins.extras,
     )
 
 

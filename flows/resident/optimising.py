@@ -12,6 +12,7 @@ from config.errors import ConflictError, DeadlineExceeded, PrimeSparkError
 from flows.names import OPTIMIZE, deployment_of
 from flows.resident.monitoring import Monitor
 from flows.resident.plugging import has_prefect
+from flows.resident.studying import with_studies
 from flows.resident.summary import Row, Summary
 from flows.resident.viewing import view_of
 from optimizers.planning import CycleResult, plan_cycle
@@ -73,16 +74,24 @@ class Optimiser:
             return False  # nobody can tell; what is decided now is carried out by Prefect only
 
 
-def cycle(world: AgentWorld, look: Look) -> Summary:
+def cycle(world: AgentWorld, look: Look, *, study: bool = False) -> Summary:
     """One cycle over a look at the targets; of two processes at once, one does it.
+
+    Args:
+        world: the stores and capabilities.
+        look: what was seen at the targets.
+        study: look closer at what was found before deciding; not in the resident agent.
 
     Raises:
         LedgerUnavailable: the ledger does not answer.
     """
     try:
         with exclusive(world.context.engine, "optimise cycle", timeout_s=0.0):
+            view = view_of(world, look)
+            if study:
+                view = with_studies(world, view)
             result = plan_cycle(
-                view_of(world, look), world.capabilities.values(), world.settings, world.context.ids
+                view, world.capabilities.values(), world.settings, world.context.ids
             )
             proposed = [_proposed(world, action) for action in result.actions]
             _note(world, result, [one.id for one in proposed])
@@ -95,7 +104,7 @@ def optimize_once(world: AgentWorld) -> Summary:
     """One cycle by itself, for the flow of that name."""
     if world.paused():
         return Summary("the agent is paused: nothing was proposed")
-    return cycle(world, Monitor(world).look())
+    return cycle(world, Monitor(world).look(), study=True)
 
 
 def _proposed(world: AgentWorld, action: Action) -> Action:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.resident.studying import known_studies
 from optimizers.view import View
 from registry.goals import default_goals, measure_goals, performance_score
 
@@ -41,4 +42,5 @@ def view_of(world: AgentWorld, look: Look) -> View:
         learned=stores.learning.all(),
         held=stores.control.held(),
         declined=stores.control.all_declined(),
+        studies=known_studies(world),
     )

@@ -1,4 +1,4 @@
-"""Triggers that are met in k of the last n looks: lasting trouble, not a single bad moment. Pure."""
+"""Triggers that are met in k of the last n looks: lasting trouble, not one bad moment. Pure."""
 
 from __future__ import annotations
 
