@@ -12,6 +12,7 @@ from config.errors import PrimeSparkError
 from flows.commands import agents, reading, running, writing
 from flows.commands.agent import add_agent_commands
 from flows.commands.output import EXIT_CODES_HELP, EXIT_INTERRUPTED, complain, exit_code
+from flows.commands.tuning import tune
 from flows.commands.world import world_of
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.command()(reading.events)
 app.command()(writing.promote)
 app.command()(writing.rollback)
 add_agent_commands(app)
+app.add_typer(tune, name="tune")
 
 
 @app.callback()

@@ -43,13 +43,20 @@ def known_studies(world: AgentWorld) -> Studies:
     return dict(_read(fact.value)) if fact is not None else {}
 
 
-def with_studies(world: AgentWorld, view: View) -> View:
+def with_studies(
+    world: AgentWorld, view: View, capabilities: Mapping[str, Capability] | None = None
+) -> View:
     """The view with every closer look that its findings ask for, as far as the time allows.
+
+    Args:
+        world: the stores, targets and capabilities.
+        view: what is known.
+        capabilities: whose closer looks are taken; all in use by default.
 
     Raises:
         LedgerUnavailable: the ledger does not answer.
     """
-    wanted = list(_wanted(world, view))
+    wanted = list(_wanted(world.capabilities if capabilities is None else capabilities, view))
     if not wanted:
         return view
     try:
@@ -61,9 +68,11 @@ def with_studies(world: AgentWorld, view: View) -> View:
     return replace(view, studies={**view.studies, **studies})
 
 
-def _wanted(world: AgentWorld, view: View) -> Iterator[tuple[Capability, Finding]]:
+def _wanted(
+    capabilities: Mapping[str, Capability], view: View
+) -> Iterator[tuple[Capability, Finding]]:
     """What has no fresh study, or one that failed."""
-    for capability in world.capabilities.values():
+    for capability in capabilities.values():
         if not isinstance(capability, Studying):
             continue
         for finding in _found(capability, view):
