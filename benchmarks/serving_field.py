@@ -236,9 +236,9 @@ class Predictor:
 
 
 def start_predictor(
-    field: Field, name: str, uri: str, models: list[str], **settings: object
+    field: Field, name: str, uri: str, models: list[str], *, pinned: bool = True, **settings: object
 ) -> Predictor:
-    """Start the predictor and wait until it serves the models."""
+    """Start the predictor and wait until it serves the models; unpinned it has all cores."""
     port = free_port()
     home = field.folder / name
     values = {"HOME": home, "MLFLOW__TRACKING_URI": uri, "SERVING__PORT": port, **settings}
@@ -248,6 +248,7 @@ def start_predictor(
         port=port,
         path=lambda model: f"/predict/{model}",
         ready=f"/v2/models/{models[-1]}/ready",
+        pinned=pinned,
         environment={
             **{f"PRIME_SPARK_{key}": str(value) for key, value in values.items()},
             "BENTOML_HOME": str(home / "bentoml"),
