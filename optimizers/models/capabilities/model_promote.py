@@ -10,26 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from config.settings import Settings
-from optimizers.advice import advice_id
 from optimizers.capability import Effects
 from optimizers.models.at_work import working_on
 from optimizers.models.capabilities.priors import PRIORS
 from optimizers.models.capabilities.steps import (
-    believed,
+    alias_proposal,
     finding_of,
-    guardrails_beside,
-    model_goal,
     step_in,
     steps_of,
 )
 from optimizers.models.champion_effects import ACTOR, UNSEEN, ChampionEffects
 from optimizers.models.desk import Desk
-from optimizers.models.facts import TARGET, alias_knob, facts_of
+from optimizers.models.facts import TARGET, facts_of
 from optimizers.models.lifecycle import StepKind
 from optimizers.models.promotion import Promotion, promote
 from optimizers.view import View
-from registry.agent_records import Action, Change, Finding, Priority, Proposal
-from registry.records import CHAMPION_ALIAS
+from registry.agent_records import Action, Finding, Proposal
 
 _MARGIN_S = 120.0
 
@@ -58,32 +54,18 @@ class ModelPromote:
 
     def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:
         """Move the alias."""
-        step, goal = step_in(finding), model_goal(self._settings)
+        step = step_in(finding)
         measured = facts_of(view).gains.get((step.model, step.version))
         return [
-            Proposal(
-                type=self.type,
-                target=TARGET,
-                subject=step.model,
-                advice_id=advice_id(
-                    self.type, TARGET, step.model, step.version, step.champion or 0
-                ),
-                key=step.key,
-                priority=Priority.HIGH,
+            alias_proposal(
+                self.type,
+                finding,
+                self._settings,
+                self.prior,
+                to=step.version,
                 description=f"Promote version {step.version} of {step.model}: {step.reason}",
-                parameters={
-                    "model": step.model,
-                    "version": step.version,
-                    "measured": measured is not None,
-                },
-                expected=measured or believed(self.prior),
-                risk=self.prior.risk,
-                goal_metric=goal.metric,
-                goal_direction=goal.direction,
-                reversible=True,
-                change=Change(alias_knob(step.model, CHAMPION_ALIAS), step.champion, step.version),
-                guardrails=guardrails_beside(goal),
-                finding_ids=(finding.id,),
+                parameters={"measured": measured is not None},
+                expected=measured,
             )
         ]
 

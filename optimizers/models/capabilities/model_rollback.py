@@ -10,25 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from config.settings import Settings
-from optimizers.advice import advice_id
 from optimizers.capability import Effects
 from optimizers.models.capabilities.priors import PRIORS
 from optimizers.models.capabilities.steps import (
-    believed,
+    alias_proposal,
     finding_of,
-    guardrails_beside,
-    model_goal,
     step_in,
     steps_of,
 )
 from optimizers.models.champion_effects import ACTOR, UNSEEN, ChampionEffects
 from optimizers.models.desk import Desk
-from optimizers.models.facts import TARGET, alias_knob, facts_of
+from optimizers.models.facts import TARGET, facts_of
 from optimizers.models.lifecycle import StepKind
 from optimizers.models.promotion import Promotion, roll_back
 from optimizers.view import View
-from registry.agent_records import Action, Change, Finding, Priority, Proposal, Severity
-from registry.records import CHAMPION_ALIAS
+from registry.agent_records import Action, Finding, Proposal, Severity
 
 _MARGIN_S = 120.0
 
@@ -53,29 +49,20 @@ class ModelRollback:
 
     def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:
         """Move the alias back; nothing where no version stands behind @previous."""
-        step, goal = step_in(finding), model_goal(self._settings)
+        step = step_in(finding)
         seen = facts_of(view).views.get(step.model)
         back = seen.previous if seen is not None else None
         if back is None or back == step.version:
             return []
         return [
-            Proposal(
-                type=self.type,
-                target=TARGET,
-                subject=step.model,
-                advice_id=advice_id(self.type, TARGET, step.model, step.version, back),
-                key=step.key,
-                priority=Priority.HIGH,
+            alias_proposal(
+                self.type,
+                finding,
+                self._settings,
+                self.prior,
+                to=back,
                 description=f"Roll {step.model} back to version {back}: {step.reason}",
-                parameters={"model": step.model, "version": step.version, "reason": step.reason},
-                expected=believed(self.prior),
-                risk=self.prior.risk,
-                goal_metric=goal.metric,
-                goal_direction=goal.direction,
-                reversible=True,
-                change=Change(alias_knob(step.model, CHAMPION_ALIAS), step.version, back),
-                guardrails=guardrails_beside(goal),
-                finding_ids=(finding.id,),
+                parameters={"reason": step.reason},
             )
         ]
 

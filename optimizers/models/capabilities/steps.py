@@ -15,7 +15,7 @@ from config.settings import Settings
 from optimizers.advice import advice_id
 from optimizers.capability import Prior, Tools
 from optimizers.job_effects import FLOW
-from optimizers.models.facts import TARGET, facts_of
+from optimizers.models.facts import TARGET, alias_knob, facts_of
 from optimizers.models.lifecycle import Step, StepKind, key_of
 from optimizers.models.model_tools import model_tools
 from optimizers.models.step_parameters import parameters_of
@@ -23,6 +23,7 @@ from optimizers.models.watching import ModelView, plan
 from optimizers.view import View
 from registry.agent_records import (
     Action,
+    Change,
     Direction,
     Estimate,
     Finding,
@@ -30,6 +31,7 @@ from registry.agent_records import (
     Proposal,
     Severity,
 )
+from registry.records import CHAMPION_ALIAS
 from registry.trial_config import ABTestConfig
 from registry.trial_config import Direction as TrialDirection
 
@@ -142,6 +144,39 @@ def job_proposal(  # noqa: PLR0913 - these are the parts of a proposal
         goal_metric=goal.metric,
         goal_direction=goal.direction,
         reversible=True,
+        finding_ids=(finding.id,),
+    )
+
+
+def alias_proposal(  # noqa: PLR0913 - these are the parts of a proposal
+    type_: str,
+    finding: Finding,
+    settings: Settings,
+    prior: Prior,
+    *,
+    to: int,
+    description: str,
+    parameters: Mapping[str, JsonValue],
+    expected: Estimate | None = None,
+) -> Proposal:
+    """A planned step as a change of `@champion`, from the version there is to version `to`."""
+    step, goal = step_in(finding), model_goal(settings)
+    return Proposal(
+        type=type_,
+        target=TARGET,
+        subject=step.model,
+        advice_id=advice_id(type_, TARGET, step.model, to, step.champion or 0),
+        key=step.key,
+        priority=Priority.HIGH,
+        description=description,
+        parameters={"model": step.model, "version": step.version, **parameters},
+        expected=expected or believed(prior),
+        risk=prior.risk,
+        goal_metric=goal.metric,
+        goal_direction=goal.direction,
+        reversible=True,
+        change=Change(alias_knob(step.model, CHAMPION_ALIAS), step.champion, to),
+        guardrails=guardrails_beside(goal),
         finding_ids=(finding.id,),
     )
 
