@@ -40,6 +40,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def traffic(self) -> Path:
+        """The predictor's recent traffic; see `registry.traffic`."""
+        return self.run / "serving" / "traffic"
+
+    @property
     def secrets(self) -> Path:
         """Keys made on first use; readable by the owner only."""
         return self.root / "secrets"

@@ -98,6 +98,7 @@ class ServingSettings(Section):
     max_rows: int = Field(default=4096, ge=1, le=1_000_000)
     latency_objective_ms: float = Field(default=100.0, gt=0.0, le=600_000.0)
     intra_op_threads: int = Field(default=1, ge=1, le=256)
+    traffic_entries: int = Field(default=262_144, ge=0, le=1_048_576)
     feedback_window_days: float = Field(default=7.0, gt=0.0, le=365.0)
     feedback_max_items: int = Field(default=1000, ge=1, le=100_000)
 
