@@ -10,7 +10,7 @@ effect and its move; whoever goes on looks at the world first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Unpack
@@ -33,7 +33,7 @@ from registry.agent_moves import (
     owned_action,
     proposed_event,
 )
-from registry.agent_records import Action, ActionState, StartLimits
+from registry.agent_records import Action, ActionState, Finding, StartLimits
 from registry.agent_rows import action_from_row, action_to_row
 from registry.ledger.agent_schema import actions
 from registry.ledger.database import exclusive, lock, writing
@@ -54,10 +54,17 @@ _EFFECT_WAIT_S = 2.0
 class ActionStore(ActionHistory):
     """Writes and reads the actions of one ledger; raises LedgerUnavailable when that is away."""
 
-    def propose(self, action: Action, *, by: str = "agent") -> Action:
+    def propose(
+        self, action: Action, *, by: str = "agent", findings: Iterable[Finding] = ()
+    ) -> Action:
         """Record a new action, or return the one there is for the same advice.
 
         That is one which has not ended, or the same one simulated last time.
+
+        Args:
+            action: it, in its first state.
+            by: who proposes it.
+            findings: what is found now; those that called for it are kept as they are now.
 
         Raises:
             ConflictError: it is scheduled although it needs an approval.
@@ -70,7 +77,8 @@ class ActionStore(ActionHistory):
             if known is not None:
                 return known
             connection.execute(insert(actions), action_to_row(action))
-            self._events.append(connection, "action", action.id, proposed_event(action, by))
+            body = proposed_event(action, by, findings)
+            self._events.append(connection, "action", action.id, body)
         return action
 
     def move(

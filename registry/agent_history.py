@@ -10,8 +10,8 @@ from config.clock import Clock
 from config.errors import InputError
 from registry.agent_limits import last_start, started_since
 from registry.agent_moves import find_action
-from registry.agent_records import Action, ActionState
-from registry.agent_rows import action_from_row
+from registry.agent_records import Action, ActionState, Finding
+from registry.agent_rows import action_from_row, finding_from_json
 from registry.ledger.agent_schema import actions
 from registry.ledger.database import reading
 from registry.ledger.events import EventLog, LedgerEntry
@@ -67,6 +67,12 @@ class ActionHistory:
         ):
             found += page
         return found
+
+    def grounds(self, id: str) -> list[Finding]:  # noqa: A002
+        """What called for an action, as it was when it was proposed."""
+        first = self._events.list(subject=id, kind="action", limit=1)
+        noted = first[0].body.get("findings") if first else None
+        return [finding_from_json(str(one)) for one in noted] if isinstance(noted, list) else []
 
     def counts(self) -> dict[ActionState, int]:
         """How many actions stand in each state; states without any are absent."""

@@ -6,7 +6,7 @@ the expected state and the holder's token are compared, the row is written, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import TypedDict
 
@@ -15,8 +15,13 @@ from sqlalchemy import Connection, select, update
 
 from config.errors import ConflictError, InputError, StaleToken
 from registry.agent_people import Approval
-from registry.agent_records import Action, ActionState, Effect
-from registry.agent_rows import action_from_row, action_to_row, approval_from_row
+from registry.agent_records import Action, ActionState, Effect, Finding
+from registry.agent_rows import (
+    action_from_row,
+    action_to_row,
+    approval_from_row,
+    finding_to_json,
+)
 from registry.ledger.agent_schema import actions, approvals
 from registry.ledger.events import EventLog
 
@@ -145,9 +150,15 @@ def write_action(connection: Connection, action: Action) -> None:
     connection.execute(update(actions).where(actions.c.id == action.id).values(**row))
 
 
-def proposed_event(action: Action, by: str) -> dict[str, JsonValue]:
-    """The body of an action's first event: what was proposed, by whom, and what was predicted."""
+def proposed_event(
+    action: Action, by: str, findings: Iterable[Finding] = ()
+) -> dict[str, JsonValue]:
+    """The body of an action's first event: what was proposed, by whom, why, and what it promised.
+
+    Of the findings, those that the proposal names are written down as they are at this moment.
+    """
     proposal, decision = action.proposal, action.decision
+    grounds = [one for one in findings if one.id in proposal.finding_ids]
     return {
         "from": None,
         "to": action.state.value,
@@ -163,6 +174,7 @@ def proposed_event(action: Action, by: str) -> dict[str, JsonValue]:
         "risk": proposal.risk,
         "score": decision.score,
         "approval": decision.approval,
+        "findings": [finding_to_json(one) for one in grounds],
     }
 
 

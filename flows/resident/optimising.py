@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from flows.resident.studying import with_studies
 from flows.resident.summary import Row, Summary
 from flows.resident.viewing import view_of
 from optimizers.planning import CycleResult, plan_cycle
-from registry.agent_records import Action, ActionState
+from registry.agent_records import Action, ActionState, Finding
 from registry.ledger.database import exclusive
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def cycle(world: AgentWorld, look: Look, *, study: bool = False) -> Summary:
             result = plan_cycle(
                 view, world.capabilities.values(), world.settings, world.context.ids
             )
-            proposed = [_proposed(world, action) for action in result.actions]
+            proposed = [_proposed(world, action, result.findings) for action in result.actions]
             _note(world, result, [one.id for one in proposed])
     except DeadlineExceeded:
         return Summary("another process does this cycle")
@@ -107,10 +108,10 @@ def optimize_once(world: AgentWorld) -> Summary:
     return cycle(world, Monitor(world).look(), study=True)
 
 
-def _proposed(world: AgentWorld, action: Action) -> Action:
+def _proposed(world: AgentWorld, action: Action, findings: Sequence[Finding]) -> Action:
     """Record an action; one that is under way for the same advice is that one."""
     try:
-        kept = world.stores.actions.propose(action)
+        kept = world.stores.actions.propose(action, findings=findings)
     except ConflictError as error:
         _log.info("%s is not proposed: %s", action.proposal.description, error)
         return action

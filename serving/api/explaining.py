@@ -7,6 +7,7 @@ be others by now.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from registry.agent_findings import KeptFinding
 from registry.agent_records import Action, Finding
@@ -34,6 +35,19 @@ def explained(action: Action, findings: Sequence[KeptFinding]) -> ExplainAnswer:
         formula=FORMULA,
         text="\n".join(_lines(action, findings)),
     )
+
+
+def as_proposed(grounds: Sequence[Finding], kept: Sequence[KeptFinding]) -> list[KeptFinding]:
+    """What called for an action as it was then; how long it held is as known now.
+
+    Args:
+        grounds: the findings as the ledger noted them with the proposal.
+        kept: the same as last seen; taken for those that were not noted.
+    """
+    then = {one.id: one for one in grounds}
+    found = [replace(one, finding=then.pop(one.finding.id, one.finding)) for one in kept]
+    # A cycle may find, and propose, what the analysis has not seen yet.
+    return found + [KeptFinding(one, one.at, one.at) for one in then.values()]
 
 
 def _lines(action: Action, findings: Sequence[KeptFinding]) -> Iterator[str]:

@@ -37,7 +37,7 @@ from serving.api.answers import (
     Status,
 )
 from serving.api.beats import STOPPED, Beat, beat_of, patience_s
-from serving.api.explaining import explained
+from serving.api.explaining import as_proposed, explained
 from serving.api.pages import page_of
 from serving.api.stores import AgentStores
 from serving.api.world_answers import CycleAnswer, LearnedAnswer
@@ -179,7 +179,8 @@ def explain(stores: AgentStores, action_id: str) -> ExplainAnswer:
         NotFound: there is none of that id.
     """
     found = known_action(stores, action_id)
-    return explained(found, stores.findings.named(found.proposal.finding_ids))
+    kept = stores.findings.named(found.proposal.finding_ids)
+    return explained(found, as_proposed(stores.actions.grounds(action_id), kept))
 
 
 def known_action(stores: AgentStores, action_id: str) -> Action:

@@ -28,7 +28,7 @@ from serving.api.measured import Span
 from serving.api.stores import AgentStores
 from serving.api.views import NotFound
 from tests.services.agent_api import proposed
-from tests.services.agent_samples import decision, finding
+from tests.services.agent_samples import finding
 
 _ANY = StartLimits(100, 10_000, 10_000, 0.0)
 
@@ -226,36 +226,6 @@ def test_what_is_not_there_is_said_to_be_not_there(stores: AgentStores) -> None:
         views.explain(stores, "nope")
     with pytest.raises(InputError, match="nope"):
         views.actions(stores, after="nope")
-
-
-def test_an_explanation_repeats_the_numbers_of_the_decision(
-    stores: AgentStores, clock: ManualClock
-) -> None:
-    stores.findings.put([finding()], epoch(clock.now()))
-    action = proposed(stores.engine, clock, 1)
-    known = replace(
-        action,
-        id="action-2",
-        proposal=replace(action.proposal, advice_id="other", finding_ids=("finding-1",)),
-        decision=decision(
-            approval="its priority is critical",
-            reasons=("expected value 0.12 ≥ 0.05",),
-            would_change=("a risk above 0.7",),
-        ),
-    )
-    stores.actions.propose(known)
-    answer = views.explain(stores, "action-2")
-    assert [one.id for one in answer.findings] == ["finding-1"]
-    assert answer.decision.score == 0.11
-    for words in (
-        "the cache is too small (cache_hit_rate 0.4)",
-        "Expected value 0.12 = improvement 0.15 × success 0.8 (0.3 to 0.99)",
-        "Score 0.11 = 0.12 − 0.5 × risk 0.2 × exposure 0.1",
-        "expected value 0.12 ≥ 0.05",
-        "a risk above 0.7",
-        "its priority is critical",
-    ):
-        assert words in answer.text
 
 
 def test_findings_that_cleared_are_shown_when_asked_for(
