@@ -22,6 +22,8 @@ from benchmarks.http_target import HttpTarget, row_bodies
 from benchmarks.load import Limits, open_loop, precise_loop
 
 _MOST_BODIES = 20_000
+# Starting an interpreter and drawing the inputs takes this long on a busy machine.
+_GET_READY_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,14 @@ class Slice:
 
 @dataclass(slots=True)
 class Crowd:
-    """A crowd under way."""
+    """A crowd on its way; its first request is due at `begins_at`, epoch seconds."""
 
     process: subprocess.Popen[str]
+    begins_at: float
+
+    def await_begin(self) -> None:
+        """Return when its load begins."""
+        time.sleep(max(0.0, self.begins_at - time.time()))
 
     def result(self) -> dict[str, list[Slice]]:
         """Wait for its end; return the slices by model.
@@ -80,8 +87,10 @@ class Crowd:
 
 
 def send_crowd(users: Mapping[str, Users], seconds: float, *, slice_s: float, seed: int) -> Crowd:
-    """Start a crowd that lasts `seconds`."""
+    """Start a crowd that lasts `seconds`, from a moment when it is ready."""
+    begins_at = time.time() + _GET_READY_S
     orders = {
+        "begins_at": begins_at,
         "users": {model: asdict(one) for model, one in users.items()},
         "seconds": seconds,
         "slice_s": slice_s,
@@ -98,7 +107,7 @@ def send_crowd(users: Mapping[str, Users], seconds: float, *, slice_s: float, se
     process.stdin.write(json.dumps(orders))
     process.stdin.close()
     process.stdin = None
-    return Crowd(process)
+    return Crowd(process, begins_at)
 
 
 async def _run(orders: Mapping[str, object]) -> dict[str, list[Slice]]:
@@ -106,16 +115,20 @@ async def _run(orders: Mapping[str, object]) -> dict[str, list[Slice]]:
     assert isinstance(users, dict)
     rng = np.random.default_rng(int(str(orders["seed"])))
     slice_s = float(str(orders["slice_s"]))
-    parts = [_of_model(Users(**one), seconds, slice_s, rng) for one in users.values()]
+    begins_at = float(str(orders["begins_at"]))
+    span = (begins_at, seconds, slice_s)
+    parts = [_of_model(Users(**one), span, rng) for one in users.values()]
     return dict(zip(users, await asyncio.gather(*parts), strict=True))
 
 
 async def _of_model(
-    users: Users, seconds: float, slice_s: float, rng: np.random.Generator
+    users: Users, span: tuple[float, float, float], rng: np.random.Generator
 ) -> list[Slice]:
+    begins_at, seconds, slice_s = span
     arrivals = poisson(users.rate, seconds, rng)
     bodies, order = _inputs(users, arrivals.size, rng)
     latencies: FloatArray = np.full(arrivals.size, np.nan)
+    await asyncio.sleep(max(0.0, begins_at - time.time()))
     began, now = time.time(), asyncio.get_running_loop().time
     start = now()
     async with HttpTarget(users.url, lambda index: bodies[order[index]]) as target:

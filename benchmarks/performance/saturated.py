@@ -2,8 +2,8 @@
 
 One model that is bound by the reading of its weights (as large dense models are) is served one row
 at a time and kept busy. `prime-spark tune now batch_inference` looks, searches and applies. Then
-the settings before, those the agent chose, and the best of an exhaustive search take turns under the
-same load, each in every round.
+the settings before, those the agent chose, and the best of an exhaustive search take turns under
+the same load, each in every round.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from statistics import fmean
 
 from benchmarks.performance.crowd import Slice, Users, send_crowd
 from benchmarks.performance.parts import Figure, Part, quartiles
-from benchmarks.performance.stage import Stage, open_stage
+from benchmarks.performance.stage import Stage, core_share, open_stage
 from benchmarks.serving_models import FEATURES, run_ms, write_model
 
 MODEL = "busy"
@@ -59,7 +59,7 @@ def measure(quick: bool, seed: int) -> Part:
         file = Path(name) / "busy.onnx"
         write_model(file, _LAYERS, seed)
         one_ms = run_ms(file)
-        with open_stage({MODEL: file}, **_settings(one_ms)) as stage:
+        with open_stage({MODEL: file}, _settings(one_ms)) as stage:
             stage.turn(SCOPE, BEFORE)
             rate = _rate(stage, one_ms, seed)
             answer = _tuned(stage, rate, seed, quick=quick)
@@ -106,7 +106,7 @@ def _tuned(stage: Stage, rate: float, seed: int, *, quick: bool) -> dict[str, ob
     """Let the agent tune under load, which lasts as long as it takes."""
     crowd = send_crowd(_users(stage, rate), 900.0, slice_s=5.0, seed=seed)
     try:
-        time.sleep(_POLLED_S)
+        crowd.await_begin()
         settings = {"AGENT__VERIFY_SECONDS": 60} if quick else {}
         return stage.tune("batch_inference", looks=5, every_s=2.0, **settings)
     finally:
@@ -137,7 +137,7 @@ def _rounds(
     slice_s: float,
     seed: int,
 ) -> dict[str, list[Turn]]:
-    """Every variant once a round, on the same arrivals, the first one changing from round to round."""
+    """Every variant once a round on the same arrivals; who comes first changes."""
     turns: dict[str, list[Turn]] = {name: [] for name in variants}
     names = list(variants)
     for number in range(rounds):
@@ -152,9 +152,8 @@ def _turn(stage: Stage, settings: Settings, rate: float, seconds: float, seed: i
         stage.turn(SCOPE, settings)
         time.sleep(_POLLED_S)
     crowd = send_crowd(_users(stage, rate), seconds, slice_s=seconds + 1.0, seed=seed)
-    used, began = stage.cpu_seconds(), time.perf_counter()
-    time.sleep(seconds)
-    share = (stage.cpu_seconds() - used) / (time.perf_counter() - began)
+    crowd.await_begin()
+    share = core_share(stage, seconds)
     slices: Sequence[Slice] = crowd.result()[MODEL]
     return Turn(
         mean_ms=fmean(one.mean_ms for one in slices),

@@ -36,7 +36,7 @@ class Stage:
     """
 
     folder: Path
-    field: fields.Field
+    servers: fields.Field
     uri: str
     predictor: fields.Predictor
     environment: dict[str, str] = field(default_factory=dict)
@@ -108,25 +108,25 @@ class Stage:
 
 @contextmanager
 def open_stage(
-    models: Mapping[str, Path], *, pinned: bool = False, **settings: object
+    models: Mapping[str, Path], settings: Mapping[str, object], *, pinned: bool = False
 ) -> Iterator[Stage]:
     """Start a registry and a predictor that serves these model files; end both afterwards."""
     with tempfile.TemporaryDirectory(prefix="prime-spark-stage-") as name:
         folder = Path(name)
-        with fields.open_field(folder) as field_:
-            uri = fields.start_registry(field_)
+        with fields.open_field(folder) as servers:
+            uri = fields.start_registry(servers)
             for model, path in models.items():
                 fields.register(uri, model, [path])
             predictor = fields.start_predictor(
-                field_, "predictor", uri, list(models), pinned=pinned, **settings
+                servers, "predictor", uri, list(models), pinned=pinned, **settings
             )
             values = {
                 "HOME": predictor.home,
                 "MLFLOW__TRACKING_URI": uri,
                 "SERVING__PORT": predictor.server.port,
             }
-            environment = _variables(values | settings)
-            yield Stage(folder, field_, uri, predictor, environment)
+            environment = _variables(values | dict(settings))
+            yield Stage(folder, servers, uri, predictor, environment)
 
 
 def core_share(stage: Stage, seconds: float) -> float:
