@@ -20,7 +20,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import socket
 import sqlite3
 import statistics
@@ -39,6 +38,8 @@ from typing import ClassVar
 
 import psutil
 
+from benchmarks.running_up import running_up
+
 DAY_S = 86_400.0
 CPU_LIMIT = 0.01
 MEMORY_LIMIT_MB = 110.0
@@ -52,9 +53,7 @@ _UP, _SET_FLAGS = 0x1 | 0x40, 0x8914
 # Series of one query; more than 200 are not taken.
 _A_QUERY = 100
 
-_START_S = 240.0
 _STOPPED_S = 60.0
-_POLL_S = 1.0
 _SAMPLE_S = 5.0
 
 
@@ -136,9 +135,10 @@ def measure(folder: Path, seconds: float, warm_up_s: float, metrics: int) -> Cos
     with many_metrics(metrics) as url:
         config = folder / "settings.yaml"
         config.write_text(_settings(url, metrics), encoding="utf-8")
-        with _up(folder, home, config) as agent:
+        variables = {"PRIME_SPARK_HOME": str(home), "PRIME_SPARK_CONFIG": str(config)}
+        with running_up(folder, variables) as up:
             time.sleep(warm_up_s)
-            return _watched(agent, home, seconds, metrics)
+            return _watched(_agent_of(up), home, seconds, metrics)
 
 
 @contextmanager
@@ -196,34 +196,8 @@ def _settings(url: str | None, metrics: int) -> str:
     return f"prometheus:\n  - name: many\n    url: {url}\n    queries:\n{queries}"
 
 
-@contextmanager
-def _up(folder: Path, home: Path, config: Path) -> Iterator[psutil.Process]:
-    environ = {
-        n: v for n, v in os.environ.items() if not n.startswith(("PRIME_SPARK_", "PREFECT_"))
-    }
-    environ |= {"PRIME_SPARK_HOME": str(home), "PRIME_SPARK_CONFIG": str(config)}
-    with (folder / "up.out").open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.cli", "up"],
-            env=environ,
-            cwd=folder,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield _agent_of(process, folder / "up.out")
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-
-
-def _agent_of(up: subprocess.Popen[bytes], output: Path) -> psutil.Process:
-    """The agent's process, once everything answers."""
-    deadline = time.monotonic() + _START_S
-    while "all servers answer" not in output.read_text(errors="replace"):
-        if up.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"nothing to measure:\n{output.read_text(errors='replace')[-2000:]}")
-        time.sleep(_POLL_S)
+def _agent_of(up: subprocess.Popen[bytes]) -> psutil.Process:
+    """The agent's process."""
     for child in psutil.Process(up.pid).children(recursive=True):
         if "flows.agent" in child.cmdline():
             return child

@@ -1,0 +1,216 @@
+"""A bad day for the whole agent: it finds, decides, applies and verifies by itself.
+
+`prime-spark up` runs with all its servers and the agent. One model is asked for faster than it can
+answer one row at a time, another has far too small a cache for its popular inputs, and large models
+that nobody asks for fill the memory. Nobody helps. The table tells what the agent did: predicted,
+realised, kept or undone; the figures compare the first minutes with the last ones.
+
+The loops go faster than by default, so that a day fits into minutes. The memory trigger is set just
+below what the machine uses, since a benchmark must not fill a machine's memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import httpx
+import psutil
+
+from benchmarks import serving_field as fields
+from benchmarks.performance.crowd import Slice, Users, send_crowd
+from benchmarks.performance.parts import Figure, Part
+from benchmarks.running_up import running_up
+from benchmarks.serving_models import FEATURES, run_ms, write_model
+from config.clock import SystemClock
+from registry.agent_actions import ActionStore
+from registry.agent_records import Action, ActionState
+from registry.ledger.database import open_ledger
+
+BUSY, POPULAR = "busy", "popular"
+IDLE = tuple(f"idle-{number}" for number in range(4))
+_BUSY_LAYERS, _POPULAR_LAYERS, _IDLE_LAYERS = 12, 2, 16
+_SLICE_S = 10.0
+_DISTINCT = 2000
+_BUSY = 0.9
+_IN_DOUBT = frozenset({ActionState.HANDED_OVER, ActionState.FAILED})
+_CAPABILITIES = (
+    "cpu_optimization,memory_cleanup,batch_inference,cache_resize,resource_reallocation,tcp_tuning"
+)
+
+
+# Cache hits, look-ups, bytes.
+_Counts = tuple[float, float, float]
+
+
+def measure(quick: bool, seed: int) -> Part:
+    """See the module."""
+    seconds = 240.0 if quick else 1200.0
+    with tempfile.TemporaryDirectory(prefix="prime-spark-bad-day-") as name:
+        folder = Path(name)
+        files = _models(folder, seed)
+        one_ms = run_ms(files[BUSY])
+        with fields.open_field(folder) as servers:
+            uri = fields.start_registry(servers)
+            for model, path in files.items():
+                fields.register(uri, model, [path])
+            variables = _variables(folder / "home", uri, one_ms)
+            with running_up(folder, variables):
+                url = f"http://127.0.0.1:{variables['PRIME_SPARK_SERVING__PORT']}"
+                day = _day(url, one_ms, seconds, seed)
+            actions = _actions(folder / "home")
+    return _part(day, actions)
+
+
+class _Day:
+    """What users and processes saw of it."""
+
+    def __init__(self) -> None:
+        self.slices: Mapping[str, Sequence[Slice]] = {}
+        self.hit_rates: list[float] = []
+        self.memory: list[float] = []
+
+    def note(self, before: _Counts, now: _Counts) -> _Counts:
+        """Note a look; return it for the next one. Counters of a new worker begin anew."""
+        asked = now[1] - before[1]
+        if asked > 0:
+            self.hit_rates.append((now[0] - before[0]) / asked)
+        self.memory.append(now[2])
+        return now
+
+    def at_first(self, model: str) -> float:
+        """Mean latency of the first minute, ms."""
+        return fmean(one.mean_ms for one in self.slices[model][1:7])
+
+    def at_last(self, model: str) -> float:
+        """Mean latency of the last minute, ms."""
+        return fmean(one.mean_ms for one in self.slices[model][-7:-1])
+
+    @property
+    def failed(self) -> int:
+        """Requests without an answer."""
+        return sum(one.failed for each in self.slices.values() for one in each)
+
+
+def _models(folder: Path, seed: int) -> dict[str, Path]:
+    layers = {BUSY: _BUSY_LAYERS, POPULAR: _POPULAR_LAYERS, **dict.fromkeys(IDLE, _IDLE_LAYERS)}
+    files = {}
+    for number, (model, depth) in enumerate(layers.items()):
+        files[model] = folder / f"{model}.onnx"
+        write_model(files[model], depth, seed + number)
+    return files
+
+
+def _variables(home: Path, uri: str, one_ms: float) -> dict[str, str]:
+    memory = psutil.virtual_memory().percent
+    settings = {
+        "HOME": home,
+        "MLFLOW__TRACKING_URI": uri,
+        "SERVING__PORT": fields.free_port(),
+        "SERVING__MAX_BATCH_SIZE": 1,
+        "SERVING__CACHE_ENTRIES": 100,
+        "SERVING__QUEUE_LIMIT": 2000,
+        "SERVING__LATENCY_OBJECTIVE_MS": f"{10 * one_ms:.2f}",
+        "MODELS__NAMES": "none-of-them",
+        "MONITORING__INTERVAL_SECONDS": 5,
+        "MONITORING__ANALYSIS_INTERVAL_SECONDS": 5,
+        "MONITORING__OPTIMIZATION_INTERVAL_SECONDS": 30,
+        "MONITORING__EXECUTION_INTERVAL_SECONDS": 2,
+        "AGENT__CAPABILITIES": _CAPABILITIES,
+        "AGENT__COOLDOWN_SECONDS": 60,
+        "AGENT__SETTLE_SECONDS": 4,
+        "AGENT__VERIFY_SECONDS": 150,
+        "PERFORMANCE__BATCH_INFERENCE__LATENCY_MS": f"{4 * one_ms:.2f}",
+        "PERFORMANCE__MEMORY_CLEANUP__MEMORY_PERCENT": f"{max(1.0, memory - 1.0):.1f}",
+        "PERFORMANCE__MEMORY_CLEANUP__IDLE_SECONDS": 60,
+    }
+    return {f"PRIME_SPARK_{name}": str(value) for name, value in settings.items()}
+
+
+def _day(url: str, one_ms: float, seconds: float, seed: int) -> _Day:
+    """Let the crowd come, and look at cache and memory now and then."""
+    users = {
+        BUSY: Users(f"{url}/predict/{BUSY}", _BUSY * 1000.0 / one_ms, FEATURES),
+        POPULAR: Users(f"{url}/predict/{POPULAR}", 60.0, FEATURES, _DISTINCT, zipf=0.9),
+    }
+    crowd = send_crowd(users, seconds, slice_s=_SLICE_S, seed=seed)
+    crowd.await_begin()
+    day = _Day()
+    try:
+        with httpx.Client(base_url=url, timeout=10.0) as client:
+            before = _counts(client)
+            while time.time() < crowd.begins_at + seconds:
+                time.sleep(_SLICE_S)
+                before = day.note(before, _counts(client))
+        day.slices = crowd.result()
+    finally:
+        crowd.stop()
+    return day
+
+
+def _counts(client: httpx.Client) -> _Counts:
+    """Cache hits and look-ups so far, and the memory of the workers, from the predictor's page."""
+    hits = misses = memory = 0.0
+    for line in client.get("/metrics").raise_for_status().text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("prime_spark_cache_hits_total"):
+            hits += float(value)
+        elif name.startswith("prime_spark_cache_misses_total"):
+            misses += float(value)
+        elif name.startswith("prime_spark_worker_memory_bytes"):
+            memory += float(value)
+    return hits, hits + misses, memory
+
+
+def _actions(home: Path) -> list[Action]:
+    engine = open_ledger(f"sqlite:///{home / 'ledger.db'}")
+    try:
+        return ActionStore(engine, SystemClock()).list(newest_first=False)
+    finally:
+        engine.dispose()
+
+
+def _part(day: _Day, actions: Sequence[Action]) -> Part:
+    kept = [one for one in actions if one.state is ActionState.COMPLETED]
+    doubt = [one for one in actions if one.state in _IN_DOUBT]
+    busy, popular = (day.at_last(model) / day.at_first(model) for model in (BUSY, POPULAR))
+    first, last = _ends(day.hit_rates)
+    most, now = max(day.memory), fmean(day.memory[-3:])
+    figures = [
+        Figure("kinds of action kept", float(len({one.proposal.type for one in kept})), at_least=3),
+        Figure("actions in doubt or failed", float(len(doubt)), at_most=0),
+        Figure("latency of the busy model, last to first minute", busy, at_most=0.75),
+        Figure("latency of the popular model, last to first minute", popular),
+        Figure("cache hit rate in the first minute", first),
+        Figure("cache hit rate in the last minute", last, at_least=0.85),
+        Figure("memory of the predictor, last to most", now / most, at_most=0.75),
+        Figure("requests that failed", float(day.failed), at_most=0),
+    ]
+    return Part(
+        "bad_day",
+        "the whole agent on a bad day",
+        "all real: prime-spark up with its servers, open-loop users, nobody helps",
+        figures,
+        [_row(one) for one in actions],
+    )
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    return fmean(values[:6]), fmean(values[-6:])
+
+
+def _row(action: Action) -> dict[str, object]:
+    proposal, effect = action.proposal, action.effect
+    change = proposal.change
+    return {
+        "type": proposal.type,
+        "state": action.state.value,
+        "before": change.before if change else None,
+        "after": change.after if change else None,
+        "predicted": f"{proposal.expected.mean:+.1%}",
+        "realised": "–" if effect is None or effect.gain is None else f"{effect.gain:+.1%}",
+        "why": action.reason[:160],
+    }
