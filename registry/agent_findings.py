@@ -1,4 +1,8 @@
-"""What the analysis found: open while it is found again, cleared when it is gone."""
+"""What the analysis found: open while it is found again, cleared when it is gone for good.
+
+What comes and goes, as with a target that flaps, is one finding that stays open, not a new one at
+each look: the event log is never thinned out, and people are told of each new one.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ from registry.ledger.database import lock, reading, writing
 from registry.ledger.events import EventLog
 
 _EVENT = "finding"
+
+CALM_S = 300.0
+"""What was not found again for this long is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class FindingStore:
             findings: all findings of the targets they are about.
             at: seconds since the epoch.
             targets: more targets that were looked at; of these, and of those with findings, every
-                open finding that is not found again is cleared.
+                open finding that was not found for `CALM_S` is cleared.
         """
         looked_at = {finding.target for finding in findings} | set(targets)
         ids = {finding.id for finding in findings}
@@ -53,7 +60,7 @@ class FindingStore:
             for finding in findings:
                 self._put(connection, finding, known.get(finding.id), at)
             for row in known.values():
-                if row["cleared_at"] is None and row["id"] not in ids:
+                if row["cleared_at"] is None and row["id"] not in ids and _is_gone(row, at):
                     here = table.c.id == row["id"]
                     connection.execute(update(table).where(here).values(cleared_at=at))
                     self._events.append(connection, _EVENT, row["id"], {"state": "cleared"})
@@ -128,9 +135,14 @@ def _known(
     connection: Connection, ids: Collection[str], targets: Collection[str]
 ) -> dict[str, RowMapping]:
     still_open = and_(table.c.target.in_(targets), table.c.cleared_at.is_(None))
-    query = select(table.c.id, table.c.target, table.c.cleared_at)
+    query = select(table.c.id, table.c.target, table.c.last_at, table.c.cleared_at)
     rows = connection.execute(query.where(or_(table.c.id.in_(ids), still_open)))
     return {row["id"]: row for row in rows.mappings()}
+
+
+def _is_gone(row: RowMapping, at: float) -> bool:
+    # Last found in the future: the clock was set back since.
+    return not 0 <= at - row["last_at"] < CALM_S
 
 
 def _kept(row: RowMapping) -> KeptFinding:

@@ -24,6 +24,7 @@ from optimizers.capability import Capability
 from optimizers.plugins import Installed
 from optimizers.targets.base import Observed, ObserveOnly
 from registry.agent_records import ActionState, Effect, Observation, StartLimits, Verdict
+from registry.ledger.events import EventLog
 from tests.services.agent_samples import SampleCapability, numbered
 
 LIMITS = StartLimits(max_concurrent=3, changes_per_hour=100, changes_per_day=100, cooldown_s=0.0)
@@ -71,7 +72,8 @@ class Scene:
         vars(context)["prefect"] = self.prefect
         self.world = AgentWorld(context)
         self.dial = Dial()
-        one: Capability = SampleCapability([numbered(1, type="cache_resize", target="serving")])
+        advice = numbered(1, type="cache_resize", target="serving", finding_ids=("finding-1",))
+        one: Capability = SampleCapability([advice])
         vars(self.world)["installed"] = Installed({"dial": self.dial}, {one.type: one}, {})
         self.monitor = Monitor(self.world)
 
@@ -104,14 +106,20 @@ def test_monitoring_records_what_it_sees_and_how_targets_answer(scene: Scene) ->
 def test_a_dead_target_is_a_finding_that_goes_when_it_answers_again(scene: Scene) -> None:
     analyst = Analyst(scene.world, scene.monitor)
     found = []
-    for value in (1.0, None, 1.0):
+    for value in (1.0, None, 1.0, None, 1.0):
         scene.dial.value = value
         scene.monitor.tick()
         analyst.tick()
         opened = scene.world.stores.findings.open()
         found.append([one.rule for one in opened if one.target == "dial"])
         scene.clock.advance(60)
-    assert found == [[], ["target_dead"], []]
+    assert found == [[], *[["target_dead"]] * 4], "what flaps stays open"
+    scene.clock.advance(300)
+    analyst.tick()
+    assert [one.target for one in scene.world.stores.findings.open()] == ["serving"]
+    log = EventLog(scene.world.context.engine, scene.clock)
+    events = log.list(subject="target_dead:dial")
+    assert [one.body["state"] for one in events] == ["opened", "cleared"]
 
 
 def test_a_cycle_proposes_the_same_thing_once(scene: Scene) -> None:
@@ -122,6 +130,9 @@ def test_a_cycle_proposes_the_same_thing_once(scene: Scene) -> None:
     fact = scene.world.stores.control.fact(CYCLE)
     assert fact is not None
     assert "'kind': 'known'" in str(fact.value)
+    store = scene.world.stores.actions
+    (noted,) = store.grounds(store.live()[0].id)
+    assert noted.text == "the cache is too small", "what called for it stands in the ledger"
 
 
 def test_simulating_it_only_says_what_it_would_do(tmp_path: Path, clock: ManualClock) -> None:

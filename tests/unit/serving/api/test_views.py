@@ -232,7 +232,7 @@ def test_findings_that_cleared_are_shown_when_asked_for(
     stores: AgentStores, clock: ManualClock
 ) -> None:
     stores.findings.put([finding()], epoch(clock.now()))
-    clock.advance(60.0)
+    clock.advance(600.0)
     stores.findings.put([], epoch(clock.now()), targets=["serving"])
     assert views.findings(stores).items == []
     (cleared,) = views.findings(stores, cleared=True).items
