@@ -108,7 +108,7 @@ class KnobStore:
             ConflictError: one has another value than expected; nothing was changed.
             InputError: no such knob or scope, or a value out of bounds.
         """
-        _check_scope(scope)
+        check_scope(scope)
         for name, value in values.items():
             _check(scope, name, value)
         if expected.keys() != values.keys():
@@ -159,7 +159,8 @@ def _written(connection: Connection, scope: str) -> dict[str, float]:
     return {row.name: row.value for row in rows}
 
 
-def _check_scope(scope: str) -> None:
+def check_scope(scope: str) -> None:
+    """Raise InputError unless knobs can be written in this scope."""
     parts = scope.split("/")
     if parts[0] != ROOT or len(parts) > _DEEPEST or not all(parts):
         raise InputError(f"{scope!r} is no scope; use serving, serving/<model> or add /<version>")

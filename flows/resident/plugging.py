@@ -24,11 +24,16 @@ def plugin_context(context: Context) -> PluginContext:
     }
     addresses = {name: url for name, url in found.items() if url}
     extras: dict[str, object] = {}
+    if "predictor" in addresses:
+        from optimizers.targets.serving_knobs import EXTRA as KNOBS
+        from registry.knobs import KnobStore
+
+        extras[KNOBS] = KnobStore(context.engine, context.clock)
     if "mlflow" in addresses:
         from optimizers.models.builtin import RUN_STATES
         from optimizers.models.model_tools import EXTRA
 
-        extras = {EXTRA: model_tools(context), RUN_STATES: run_states(context)}
+        extras |= {EXTRA: model_tools(context), RUN_STATES: run_states(context)}
     return PluginContext(context.settings, context.clock, addresses, extras)
 
 

@@ -16,6 +16,8 @@ from optimizers.targets.prefect import PrefectTarget, credentials
 from optimizers.targets.prometheus import PrometheusTarget
 from optimizers.targets.registry import RegistryTarget
 from optimizers.targets.serving import ServingTarget
+from optimizers.targets.serving_knobs import EXTRA, ServingKnobs
+from registry.knobs import KnobStore
 
 
 def host(context: PluginContext) -> Target:
@@ -25,9 +27,13 @@ def host(context: PluginContext) -> Target:
 
 
 def serving(context: PluginContext) -> Sequence[Target]:
-    """Entry point `serving`: the local predictor."""
-    url = context.addresses.get("predictor")
-    return [ServingTarget(url, context.clock)] if url else []
+    """Entry point `serving`: the local predictor; without a ledger it is only observed."""
+    url, store = context.addresses.get("predictor"), context.extras.get(EXTRA)
+    if not url:
+        return []
+    knobs = ServingKnobs(store) if isinstance(store, KnobStore) else None
+    traffic = context.settings.home_dir.traffic
+    return [ServingTarget(url, context.clock, knobs=knobs, traffic=traffic)]
 
 
 def registry(context: PluginContext) -> Sequence[Target]:

@@ -9,11 +9,19 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from pydantic import JsonValue
+from sqlalchemy import Engine
 
 from config.clock import ManualClock, SystemClock, epoch
-from config.errors import InputError, UnavailableError
+from config.errors import ConflictError, InputError, UnavailableError
 from optimizers.targets.base import Observed, Target
 from optimizers.targets.serving import ServingFacts, ServingTarget
+from optimizers.targets.serving_knobs import ServingKnobs
+from optimizers.testing.guards import FreeGuard
+from optimizers.testing.targets import check_target
+from registry.agent_records import Change
+from registry.knobs import KnobStore
+from registry.ledger.database import open_ledger
 from registry.mlflow_models import ModelRegistry
 from tests.services.paged_server import PagedServer, paged_server
 from tests.services.predictor import FEATURES, running_predictor, write_classifier
@@ -69,6 +77,7 @@ def test_rates_are_those_between_two_looks(server: PagedServer, clock: ManualClo
     server.pages["/metrics"] = metrics(100, errors=2, seconds=1.5, others=cold | first)
     assert whole(look(target, clock)) == {
         "queue_length": 3.0,
+        "models_idle": 0.0,
         "models_served": 0.0,
         "models_with_problems": 0.0,
         "stale_sources": 0.0,
@@ -143,7 +152,117 @@ def test_facts_that_are_no_predictors_are_refused(
         look(ServingTarget(server.url, clock), clock)
 
 
-def test_it_has_no_knobs(server: PagedServer, clock: ManualClock) -> None:
+def arm(worker: str, version: int = 1, **values: float) -> list[str]:
+    labels = f'worker="{worker}",model="m",version="{version}"'
+    return [f"prime_spark_{name}{{{labels}}} {value}" for name, value in values.items()]
+
+
+def test_what_workers_hold_is_put_together(
+    server: PagedServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    one = {"variant": "champion", "version": 1, "knobs": {}, "file_mb": 2.5, "idle_seconds": 9.0}
+    other = {"variant": "challenger", "version": 2, "knobs": {}}
+    model = {"mode": "ab", "weight": 0.1, "experiment_id": None, "arms": [one, other]}
+    server.pages["/models"] = json.dumps(MODELS | {"models": {"m": model}}).encode()
+
+    def page(cpu_s: float) -> bytes:
+        lines = [
+            *arm("w1", model_idle_seconds=700.0, model_loaded=0, requests_total=5),
+            *arm("w2", model_idle_seconds=30.5, model_loaded=1, requests_total=6),
+            *arm("w1", 2, model_idle_seconds=math.nan, model_loaded=0, requests_total=math.nan),
+            f'prime_spark_worker_memory_bytes{{worker="w1"}} {3 * 2**20}',
+            f'prime_spark_worker_memory_bytes{{worker="w2"}} {2**20}',
+            f'prime_spark_worker_cpu_seconds_total{{worker="w1"}} {cpu_s}',
+        ]
+        return ("\n".join(lines) + "\n").encode()
+
+    target = ServingTarget(server.url, clock, traffic=tmp_path / "traffic")
+    server.pages["/metrics"] = page(1.0)
+    look(target, clock)
+    (tmp_path / "traffic").mkdir()
+    server.pages["/metrics"] = page(6.0)
+    observed = look(target, clock)
+    seen = whole(observed)
+    assert (seen["memory_mb"], seen["models_idle"], seen["worker_cpu_percent"]) == (4.0, 1.0, 50.0)
+    assert isinstance(observed.facts, ServingFacts)
+    assert observed.facts.traffic_folder == tmp_path / "traffic"
+    first, second = observed.facts.models["m"].arms
+    assert (first.idle_seconds, first.loaded, first.requests, first.file_mb) == (
+        30.5,
+        True,
+        11,
+        2.5,
+    )
+    assert (second.idle_seconds, second.loaded, second.requests) == (None, False, 0)
+
+
+def test_knobs_keep_what_the_seam_promises(
+    server: PagedServer, clock: ManualClock, ledger: Engine
+) -> None:
+    model = {"mode": "none", "weight": 0.0, "experiment_id": None, "arms": []}
+    server.pages["/models"] = json.dumps(MODELS | {"models": {"a.b": model}}).encode()
+    store = KnobStore(ledger, clock)
+    store.write("serving/a.b", "max_wait_ms", None, 1.5, "a person", "by hand")
+    target = ServingTarget(server.url, clock, knobs=ServingKnobs(store))
+    others: dict[str, JsonValue] = {
+        knob: {"max_batch_size": 64, "allow_spinning": 0} if knob.endswith("batching") else 1
+        for knob in target.knobs()
+    }
+    assert {"serving.workers", "serving/a.b.cache_entries", "serving/a.b.batching"} <= set(others)
+    assert "serving/a.b.workers" not in others
+    check_target(target, others=others)
+    assert store.read_all() == {"serving/a.b": {"max_wait_ms": 1.5}}
+    assert target.read("serving/a.b.batching") == {"max_wait_ms": 1.5}
+    assert target.read("serving/a.b/7.cache_entries") is None
+
+
+def test_the_values_of_batching_are_written_and_undone_as_one(
+    server: PagedServer, clock: ManualClock, ledger: Engine
+) -> None:
+    store = KnobStore(ledger, clock)
+    target = ServingTarget(server.url, clock, knobs=ServingKnobs(store))
+    store.write("serving", "max_wait_ms", None, 1.5, "a person", "by hand")
+    there: JsonValue = {"max_batch_size": 64, "intra_op_threads": 2}
+    target.write(Change("serving.batching", {"max_wait_ms": 1.5}, there), FreeGuard())
+    assert store.read("serving") == {"max_batch_size": 64.0, "intra_op_threads": 2.0}
+    store.write("serving", "allow_spinning", None, 0, "a person", "by hand")
+    back = Change("serving.batching", there, {"max_wait_ms": 1.5})
+    with pytest.raises(ConflictError, match="allow_spinning is 0"):
+        target.write(back, FreeGuard())
+    store.write("serving", "allow_spinning", 0, None, "a person", "by hand")
+    target.write(back, FreeGuard())
+    assert store.read("serving") == {"max_wait_ms": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("knob", "after"),
+    [
+        ("serving.queue_limit", True),
+        ("serving.queue_limit", "5"),
+        ("serving.queue_limit", 0),
+        ("serving.batching", {"queue_limit": 5}),
+        ("serving.batching", {"max_batch_size": None}),
+        ("serving.batching", {}),
+        ("serving.batching", 5),
+        ("serving.batching", {"max_batch_size": 64, "max_wait_ms": -1}),
+        ("serving/m.workers", 2),
+        ("serving/.queue_limit", 2),
+        ("storage.queue_limit", 2),
+        ("serving.", 2),
+    ],
+)
+def test_what_no_knob_takes_is_refused(
+    server: PagedServer, clock: ManualClock, tmp_path: Path, knob: str, after: JsonValue
+) -> None:
+    engine = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    target = ServingTarget(server.url, clock, knobs=ServingKnobs(KnobStore(engine, clock)))
+    with pytest.raises(InputError):
+        target.write(Change(knob, None, after), FreeGuard())
+    assert KnobStore(engine, clock).read_all() == {}
+    engine.dispose()
+
+
+def test_without_a_ledger_it_has_no_knobs(server: PagedServer, clock: ManualClock) -> None:
     target = ServingTarget(server.url, clock)
     assert target.knobs() == ()
     with pytest.raises(InputError, match="only observed"):
