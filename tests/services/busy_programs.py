@@ -1,0 +1,94 @@
+"""Real processes to be found, weighed and touched: busy or idle ones, in cgroups of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.services.processes import wait_until
+
+BUSY = "while True: pass"
+IDLE = "import time; time.sleep(600)"
+THREADS = (
+    "import threading, time\n"
+    "for _ in range(3): threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    "time.sleep(600)"
+)
+NOBODYS = "import os, time\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\ntime.sleep(600)"
+V1 = Path("/sys/fs/cgroup")
+
+
+def mark() -> str:
+    """A part of a command line that no other process has."""
+    return f"mark-{uuid4().hex}"
+
+
+@contextmanager
+def program(code: str, marked: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Python code in a process whose command line ends with the mark, until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, marked],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _has_begun(process.pid), 20.0, "the program to begin")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _has_begun(pid: int) -> bool:
+    """True once it is the program itself: until then it looks like the process it came from."""
+    return b"mark-" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def threads(pid: int) -> list[int]:
+    return sorted(int(one.name) for one in Path(f"/proc/{pid}/task").iterdir())
+
+
+@contextmanager
+def cgroup_v1(controller: str) -> Iterator[Path]:
+    """A real cgroup of version 1, empty at first; skip where the kernel gives none."""
+    folder = V1 / controller / f"prime-spark-{uuid4().hex[:8]}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup of version 1 can be made for {controller}: {error}")
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def join(folder: Path, pid: int) -> None:
+    """Put a process into a cgroup."""
+    (folder / "cgroup.procs").write_text(str(pid))
+
+
+def _remove(folder: Path) -> None:
+    deadline = time.monotonic() + 10.0
+    while folder.exists() and time.monotonic() < deadline:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with suppress(OSError):
+                (folder.parent / "cgroup.procs").write_text(pid)
+        with suppress(OSError):
+            folder.rmdir()
+            return
+        time.sleep(0.05)
+
+
+def needs_root() -> None:
+    """Skip what only root can show."""
+    if os.geteuid() != 0:
+        pytest.skip("it takes root to make processes of other users")
