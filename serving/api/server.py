@@ -26,6 +26,7 @@ from config.redaction import RedactionFilter, redact
 from config.settings import ApiSettings, Settings
 from registry.ledger.database import open_ledger
 from serving.api.app import create_app
+from serving.api.connections import GuardedHttp
 from serving.api.feed import Feed
 from serving.api.gate import refuse_exposure
 
@@ -102,6 +103,8 @@ def _configured(app: FastAPI, settings: ApiSettings) -> uvicorn.Config:
     certificate, key = settings.tls_certificate, settings.tls_key
     return uvicorn.Config(
         app,
+        http=GuardedHttp,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
