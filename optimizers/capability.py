@@ -90,7 +90,8 @@ class Tools:
     """What an action works with while it is carried out.
 
     Attributes:
-        sample: returns the present value of a target's metric, None when it is missing.
+        sample: looks at a target once, and returns the present values of some of its metrics;
+            those that are missing are left out. Rates are those since the look before.
         extras: more tools by name, for the capabilities that know them (`desk`, `runs`, …).
     """
 
@@ -98,8 +99,22 @@ class Tools:
     jobs: Jobs
     clock: Clock
     wait: Callable[[float], None]
-    sample: Callable[[str, str], float | None]
+    sample: Callable[[str, Sequence[str]], Mapping[str, float]]
     extras: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What measuring an effect asks for before it goes on.
+
+    Attributes:
+        to: Sight.AFTER or Sight.BEFORE: how the world has to stand; where it stands so already,
+            only the notes are kept.
+        noted: what was measured and is to be kept in the action's progress.
+    """
+
+    to: Sight
+    noted: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 class Effects(Protocol):
@@ -127,8 +142,11 @@ class Effects(Protocol):
         """
         ...
 
-    def verify(self, action: Action, tools: Tools) -> Effect | None:
-        """Return whether it helped; None while that is not known yet. Called again and again."""
+    def verify(self, action: Action, tools: Tools) -> Effect | Switch | None:
+        """Return whether it helped; None while that is not known yet. Called again and again.
+
+        Those that are `Switching` may ask for a switch instead.
+        """
         ...
 
     def undo(self, action: Action, guard: Guard, tools: Tools) -> None:
@@ -154,6 +172,28 @@ class Preparing(Protocol):
         Raises:
             ConflictError: the effect could not be verified, so it must not be brought about.
             UnavailableError: the world does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Switching(Protocol):
+    """What effects may offer besides: taking the change back and making it again while measuring.
+
+    A switch lives as the action does: it is noted in the ledger before it is made, and as made
+    afterwards (`optimizers.switching`). The world may stand at both sides only in between; at any
+    other time it stands where the notes say, or somebody else has touched it.
+    """
+
+    def switch(self, action: Action, to: Sight, guard: Guard, tools: Tools) -> None:
+        """Bring the world from one side to the other; called under the ledger's lock.
+
+        It may be repeated, and accepts a world that stands at `to` already.
+
+        Raises:
+            ConflictError: the world is at neither side; nothing was changed.
+            StaleToken: somebody else works on the action now.
+            UnavailableError: the outcome has to be read.
         """
         ...
 

@@ -16,7 +16,16 @@ from pydantic import JsonValue
 from config.clock import Clock, epoch
 from config.errors import ConflictError, HandedOver, InputError, StaleToken
 from config.settings import Settings
-from optimizers.capability import Capability, Effects, Preparing, Seen, Tools
+from optimizers.capability import (
+    Capability,
+    Effects,
+    Preparing,
+    Seen,
+    Sight,
+    Switch,
+    Switching,
+    Tools,
+)
 from registry.agent_actions import ActionStore
 from registry.agent_control import ControlStore
 from registry.agent_learning import LearningStore
@@ -142,9 +151,28 @@ class Hands:
         self.desk.checkpoint("effect done")
         return applied
 
-    def verify(self) -> Attempt[Effect | None]:
+    def verify(self) -> Attempt[Effect | Switch | None]:
         """Ask whether it helped."""
         return attempt(lambda: self.effects.verify(self.action, self.desk.tools))
+
+    def switch(self, to: Sight) -> Attempt[None]:
+        """Bring the world to one side, unless the agent is paused or the deadline is over.
+
+        Raises:
+            HandedOver: the change is not one that can be switched.
+        """
+        effects = self.effects
+        if not isinstance(effects, Switching) or not self.action.proposal.reversible:
+            raise HandedOver(f"it was to be switched to {to}, which cannot be taken back")
+
+        def effect() -> None:
+            with self.desk.actions.holding(self.action, paused=self.desk.paused) as guard:
+                self.desk.checkpoint("switching")
+                effects.switch(self.action, to, guard, self.desk.tools)
+
+        switched = attempt(effect)
+        self.desk.checkpoint("switch done")
+        return switched
 
     def undo(self) -> Attempt[None]:
         """Put back what was there; a pause does not stop it, for it leads to the safe state."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from optimizers.capability import Seen, Sight
+from optimizers.capability import Seen, Sight, Switch
 from optimizers.execution_desk import ActionDesk, attempt
 from optimizers.learning import learned_from, lesson_of
+from optimizers.switching import standing_of
 from registry.agent_records import Action, ActionState, Effect, Verdict
 
 _LOG = logging.getLogger(__name__)
@@ -93,6 +94,30 @@ def begin_undo(desk: ActionDesk, action: Action, reason: str) -> Stepped:
     return Stepped(moved)
 
 
+def begin_switch(
+    desk: ActionDesk, action: Action, switch: Switch, reason: str = "it is switched"
+) -> Stepped:
+    """Note what was measured, and the switch that is asked for before it is made."""
+    standing = standing_of(action)
+    if switch.to is not standing.stands:
+        stop = why_stop(desk, action)
+        if stop:
+            return begin_undo(desk, action, stop)
+        standing = standing.switching(switch.to)
+        reason = f"{reason} to {switch.to}"
+    noted = {**action.progress, **switch.noted, **standing.note()}
+    moved = desk.actions.move(action, ActionState.VERIFYING, reason, progress=noted)
+    desk.checkpoint("switch noted")
+    return Stepped(moved)
+
+
+def why_stop(desk: ActionDesk, action: Action) -> str:
+    """Why nothing new may be done for an action; empty when it may."""
+    if desk.paused():
+        return "the agent was paused"
+    return "its deadline was over" if desk.overdue(action) else ""
+
+
 def conclude(desk: ActionDesk, action: Action, effect: Effect, sight: Sight) -> Stepped:
     """Note a verdict, learn from it once, and keep or undo what was done."""
     effect = action.effect or effect
@@ -107,16 +132,22 @@ def conclude(desk: ActionDesk, action: Action, effect: Effect, sight: Sight) -> 
         reason += f"; worse besides: {', '.join(effect.worsened)}"
     good = effect.verdict is Verdict.IMPROVED and not effect.worsened
     if good:
-        return finish(desk, action, ActionState.COMPLETED, reason)
+        return _leave(desk, action, ActionState.COMPLETED, reason)
     if action.proposal.change is None:
         return _conclude_job(desk, action, effect, sight)
     if undoable(desk, action):
         return begin_undo(desk, action, reason)
     if not action.proposal.reversible:
         return hand_over(desk, action, f"{reason}; it cannot be undone, a person has to look")
-    return finish(
-        desk, action, ActionState.FAILED, f"{reason}; left so (safety.rollback_on_failure is off)"
-    )
+    reason += "; left so (safety.rollback_on_failure is off)"
+    return _leave(desk, action, ActionState.FAILED, reason)
+
+
+def _leave(desk: ActionDesk, action: Action, to: ActionState, reason: str) -> Stepped:
+    """End an action whose change stays: one that was switched back is made again first."""
+    if action.proposal.change is not None and standing_of(action).stands is not Sight.AFTER:
+        return begin_switch(desk, action, Switch(Sight.AFTER), "it stays, so it is switched")
+    return finish(desk, action, to, reason)
 
 
 def _learn(desk: ActionDesk, action: Action) -> None:

@@ -16,19 +16,22 @@ from dataclasses import asdict
 from pydantic import JsonValue
 
 from config.errors import ConflictError, StaleToken
-from optimizers.capability import Seen, Sight
+from optimizers.capability import Seen, Sight, Switch
 from optimizers.execution_desk import ActionDesk, Hands
 from optimizers.execution_edits import edited_since
 from optimizers.execution_end import (
     Stepped,
+    begin_switch,
     begin_undo,
     conclude,
     finish,
     hand_over,
     step_aside,
     undoable,
+    why_stop,
 )
 from optimizers.maintenance import closed_reason, parse_windows
+from optimizers.switching import standing_of
 from registry.agent_records import Action, ActionState, Effect, Verdict
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +69,7 @@ def carry_out(hands: Hands) -> Stepped:
         return step_aside(desk, action, seen)
     if seen is not None and seen.sight is not Sight.BEFORE:
         return _applied(hands, {}, "found applied")
-    stop = _why_stop(desk, action)
+    stop = why_stop(desk, action)
     if stop:
         return begin_undo(desk, action, f"{stop} before it was applied")
     if seen is None:
@@ -80,7 +83,7 @@ def settle(hands: Hands) -> Stepped:
     left = _number(action.progress.get("settled_at")) - desk.now
     # A wall clock that was set back must not keep it waiting longer than it ever would.
     waits = action.proposal.change is not None and 0 < left <= desk.settings.agent.settle_seconds
-    if waits and not _why_stop(desk, action):
+    if waits and not why_stop(desk, action):
         return Stepped(action, min(left, desk.poll_s))
     moved = desk.actions.move(action, ActionState.VERIFYING, "its effect is measured")
     desk.checkpoint("verifying")
@@ -96,11 +99,12 @@ def verify(hands: Hands) -> Stepped:
         return _unseen(hands, looked.trouble)
     if _changed_since(action, seen.sight):
         return step_aside(desk, action, seen)
-    if action.effect is not None:
+    switching = standing_of(action).to
+    if action.effect is not None and switching is None:
         return conclude(desk, action, action.effect, seen.sight)
     if desk.paused() and _can_be_stopped(desk, action, seen.sight):
         return begin_undo(desk, action, "the agent was paused")
-    return _judge(hands, seen.sight)
+    return _judge(hands, seen.sight) if switching is None else _switch(hands, switching)
 
 
 def undo(hands: Hands) -> Stepped:
@@ -233,7 +237,7 @@ def _failed_attempt(hands: Hands, trouble: str) -> Stepped:
     """Note an attempt that failed; its outcome is unknown until the world is looked at again."""
     desk, action = hands.desk, hands.action
     failures = int(_number(action.progress.get("failures"))) + 1
-    stop = _why_stop(desk, action)
+    stop = why_stop(desk, action)
     if stop or failures >= _MOST_FAILURES:
         return begin_undo(desk, action, f"it could not be applied: {stop or trouble}")
     moved = desk.actions.move(
@@ -253,14 +257,17 @@ def _unseen(hands: Hands, trouble: str) -> Stepped:
 
 def _touched(action: Action, sight: Sight) -> bool:
     """True when another hand has changed the knob; of a job, whatever is over is over."""
-    return action.proposal.change is not None and sight is Sight.OTHER
+    if action.proposal.change is None:
+        return False
+    put_back = Sight.AFTER not in standing_of(action).sights
+    return sight is Sight.OTHER or (put_back and sight is Sight.AFTER)
 
 
 def _changed_since(action: Action, sight: Sight) -> bool:
     """True when another hand has touched what the action had applied."""
-    if action.proposal.change is None:
+    if action.proposal.change is None or sight not in {Sight.BEFORE, Sight.AFTER}:
         return sight is Sight.OTHER
-    return sight in {Sight.OTHER, Sight.BEFORE}
+    return sight not in standing_of(action).sights
 
 
 def _can_be_stopped(desk: ActionDesk, action: Action, sight: Sight) -> bool:
@@ -273,6 +280,8 @@ def _can_be_stopped(desk: ActionDesk, action: Action, sight: Sight) -> bool:
 def _judge(hands: Hands, sight: Sight) -> Stepped:
     desk, action = hands.desk, hands.action
     verified = hands.verify()
+    if isinstance(verified.value, Switch):
+        return begin_switch(desk, action, verified.value)
     if verified.value is not None:
         return conclude(desk, action, verified.value, sight)
     if not desk.overdue(action):
@@ -281,6 +290,36 @@ def _judge(hands: Hands, sight: Sight) -> Stepped:
     if verified.trouble:
         reason += f" ({verified.trouble})"
     return conclude(desk, action, Effect(Verdict.INCONCLUSIVE, reason), sight)
+
+
+def _switch(hands: Hands, to: Sight) -> Stepped:
+    """Make the switch that is noted, and read that it was made."""
+    desk, action = hands.desk, hands.action
+    trouble = hands.switch(to).trouble
+    if not trouble:
+        looked = hands.look()
+        trouble = looked.trouble
+        if looked.value is not None and looked.value.sight is not to:
+            trouble = f"it reads {looked.value.value!r} after it was switched to {to}"
+    if trouble:
+        return _failed_switch(hands, trouble)
+    noted = {**action.progress, **standing_of(action).switched().note()}
+    moved = desk.actions.move(action, ActionState.VERIFYING, f"switched to {to}", progress=noted)
+    desk.checkpoint("switched")
+    return Stepped(moved)
+
+
+def _failed_switch(hands: Hands, trouble: str) -> Stepped:
+    """Note an attempt that failed; neither side is safe to stay at, so in the end it is undone."""
+    desk, action = hands.desk, hands.action
+    standing = standing_of(action).failed()
+    stop = why_stop(desk, action)
+    if stop or standing.failures >= _MOST_FAILURES:
+        return begin_undo(desk, action, f"it could not be switched: {stop or trouble}")
+    noted = {**action.progress, **standing.note()}
+    moved = desk.actions.move(action, ActionState.VERIFYING, trouble, progress=noted)
+    desk.checkpoint("failed switch noted")
+    return Stepped(moved, desk.retry_s)
 
 
 def _undone(hands: Hands, seen: Seen) -> Stepped:
@@ -303,12 +342,6 @@ def _failed_undo(hands: Hands, trouble: str) -> Stepped:
     desk.checkpoint("undo failure noted")
     _LOG.warning("action %s could not be put back yet: %s", action.id, trouble)
     return Stepped(moved, desk.retry_s)
-
-
-def _why_stop(desk: ActionDesk, action: Action) -> str:
-    if desk.paused():
-        return "the agent was paused"
-    return "its deadline was over" if desk.overdue(action) else ""
 
 
 def _number(value: JsonValue) -> float:

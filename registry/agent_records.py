@@ -181,8 +181,8 @@ class Proposal:
         advice_id: the same for the same cause, so that advice is not given twice.
         expected: the expected relative improvement of the goal metric.
         risk: 0 to 1.
-        goal_metric: what it should improve.
-        guardrails: metrics that must not get worse.
+        goal_metric: what it should improve; `metric@target` where it is of another target.
+        guardrails: metrics that must not get worse, named likewise.
         conflicts: names of what it must not share with another running action, besides its target,
             knob and goal metric.
         key: names the effect: doing the same again under the same key changes nothing.
@@ -217,7 +217,8 @@ class Proposal:
     def domains(self) -> frozenset[str]:
         """What no two running actions may share: else their effects cannot be told apart."""
         part = f"/{self.subject}" if self.subject else ""
-        own = {f"target:{self.target}{part}", f"goal:{self.goal_metric}{part}"}
+        goal = self.goal_metric.partition("@")[0]
+        own = {f"target:{self.target}{part}", f"goal:{goal}{part}"}
         if self.change is not None:
             own.add(f"knob:{self.change.knob}")
         return frozenset(own | set(self.conflicts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from config.errors import ConflictError, InputError
@@ -11,7 +11,7 @@ from flows.resident.executing import CANCELLED, cancel
 from optimizers.capability import Tools
 from optimizers.execution import run_action
 from optimizers.execution_desk import ActionDesk
-from registry.agent_records import Action, ActionState
+from registry.agent_records import Action, ActionState, Observation
 
 if TYPE_CHECKING:
     from flows.resident.world import AgentWorld
@@ -75,22 +75,28 @@ def tools_of(world: AgentWorld, wait: Callable[[float], None]) -> Tools:
         jobs=world.jobs,
         clock=world.clock,
         wait=wait,
-        sample=lambda target, metric: sample(world, target, metric),
+        sample=lambda target, metrics: sample(world, target, metrics),
         extras=world.plugins.extras,
     )
 
 
-def sample(world: AgentWorld, target: str, metric: str) -> float | None:
-    """The present value of a target's metric: of all of it, else of its only series.
+def sample(world: AgentWorld, target: str, metrics: Sequence[str]) -> dict[str, float]:
+    """The present values of a target's metrics, from one look at it; the missing are left out.
 
     Raises:
         UnavailableError: the target does not answer.
     """
     known = world.targets.get(target)
     if known is None:
-        return None
+        return {}
     observed = known.observe(world.now, world.settings.agent.target_timeout_seconds)
-    found = [one for one in observed.observations if one.metric == metric]
+    values = {metric: _value(observed.observations, metric) for metric in metrics}
+    return {metric: value for metric, value in values.items() if value is not None}
+
+
+def _value(observations: Sequence[Observation], metric: str) -> float | None:
+    """The value of all of a target, else that of the metric's only series."""
+    found = [one for one in observations if one.metric == metric]
     whole = [one.value for one in found if not one.labels]
     if whole:
         return whole[0]

@@ -190,7 +190,7 @@ class _Trial:
             jobs=_NoJobs(),
             clock=clock,
             wait=clock.advance,
-            sample=lambda _target, _metric: None,
+            sample=lambda _target, _metrics: {},
         )
 
     def sees(self, sight: Sight, when: str) -> None:

@@ -119,13 +119,15 @@ class Knobs:
 
     name = TARGET
 
-    def __init__(self, folder: Path, case: Case, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, folder: Path, case: Case, clock: ManualClock, checkpoint: Checkpoint
+    ) -> None:
         self.journal = Journal(folder / "knob.log")
+        self._clock = clock
         self._lock = folder / "knob.lock"
         self._case = case
         self._checkpoint = checkpoint
         self.ledger_state: Callable[[], str] = lambda: "unknown"
-        self.hand = "agent"
 
     def observe(self, at: float, timeout_s: float) -> Observed:
         return Observed()
@@ -142,6 +144,12 @@ class Knobs:
     def value(self) -> JsonValue:
         lines = self.journal.lines()
         return lines[-1]["after"] if lines else BEFORE
+
+    def written_at(self) -> float:
+        """When it was set last, by the wall clock."""
+        at = self.journal.lines()[-1]["at"] if self.journal.lines() else 0.0
+        assert isinstance(at, float)
+        return at
 
     def write(self, change: Change, guard: Guard) -> None:
         forwards = change.after == AFTER
@@ -160,7 +168,7 @@ class Knobs:
 
     def turn(self, value: JsonValue) -> None:
         """What a person does: sets the knob, asking nobody."""
-        self.journal.add({"hand": "person", "before": self.value(), "after": value, "state": ""})
+        self._note("person", value, "")
 
     def _compare_and_write(self, change: Change, guard: Guard) -> None:
         guard.check()
@@ -172,9 +180,13 @@ class Knobs:
             raise ConflictError(f"{change.knob} is {value}, not {change.before}")
         state = self.ledger_state()
         self._checkpoint("target compared")
-        line = {"hand": self.hand, "before": value, "after": change.after, "state": state}
-        self.journal.add(line)
+        self._note("agent", change.after, state)
         self._checkpoint("target written")
+
+    def _note(self, hand: str, value: JsonValue, state: str) -> None:
+        at = epoch(self._clock.now())
+        line = {"hand": hand, "before": self.value(), "after": value, "state": state, "at": at}
+        self.journal.add(line)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -379,7 +391,7 @@ class AgentWorld:
         self.actions = agent_actions.ActionStore(self.engine, self.clock)
         self.control = agent_control.ControlStore(self.engine, self.clock)
         self.learning = agent_learning.LearningStore(self.engine, self.clock)
-        self.knobs = Knobs(folder, case, self.checkpoint)
+        self.knobs = Knobs(folder, case, self.clock, self.checkpoint)
         job_s = 10 * DEADLINE_S if case.trouble == "hangs" else JOB_S
         self.jobs = FileJobs(folder, self.clock, self.checkpoint, job_s)
         self.knobs.ledger_state = self.jobs.ledger_state = self._state
@@ -414,7 +426,7 @@ class AgentWorld:
                 jobs=self.jobs,
                 clock=self.clock,
                 wait=self._wait,
-                sample=lambda _target, _metric: 5.0,
+                sample=lambda _target, metrics: dict.fromkeys(metrics, 5.0),
             ),
             settings=Settings(
                 agent=AgentSettings(lease_seconds=LEASE_S, settle_seconds=10.0),

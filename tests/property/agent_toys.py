@@ -158,7 +158,7 @@ class Toys:
                 jobs=NoJobs(),
                 clock=self.clock,
                 wait=self.clock.advance,
-                sample=lambda _target, _metric: 1.0,
+                sample=lambda _target, metrics: dict.fromkeys(metrics, 1.0),
             ),
             settings=Settings(
                 thresholds=ThresholdSettings(max_concurrent_actions=MOST_RUNNING),

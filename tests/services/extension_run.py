@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,13 +60,13 @@ def main(effect: float) -> None:
     print(done.state, "|", done.effect.verdict if done.effect else "", "|", done.reason)
 
 
-def _queue(installed: Installed, effect: float) -> Callable[[str, str], float]:
+def _queue(installed: Installed, effect: float) -> Callable[[str, Sequence[str]], dict[str, float]]:
     """A noisy queue that is shorter by the effect while there are four workers."""
     noise, inbox = random.Random(1), installed.targets["inbox"]
 
-    def sample(_target: str, _metric: str) -> float:
+    def sample(_target: str, metrics: Sequence[str]) -> dict[str, float]:
         share = effect if inbox.read("inbox.workers") == 4 else 1.0
-        return 150.0 * share * noise.uniform(0.95, 1.05)
+        return {one: 150.0 * share * noise.uniform(0.95, 1.05) for one in metrics}
 
     return sample
 
@@ -75,7 +75,7 @@ def _desk(
     settings: Settings,
     clock: ManualClock,
     installed: Installed,
-    sample: Callable[[str, str], float],
+    sample: Callable[[str, Sequence[str]], dict[str, float]],
 ) -> ActionDesk:
     engine = open_ledger(f"sqlite:///{Path.cwd()}/ledger-{sys.argv[1]}.db")
     return ActionDesk(

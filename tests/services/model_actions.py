@@ -159,7 +159,7 @@ class ModelActions:
                 jobs=self.jobs,
                 clock=self.world.clock,
                 wait=self.world.clock.advance,
-                sample=lambda _target, _metric: None,
+                sample=lambda _target, _metrics: {},
                 extras={EXTRA: own},
             ),
             settings=self.settings,
