@@ -220,6 +220,8 @@ class Executor:
 def cancel(world: AgentWorld, action: Action, reason: str) -> str:
     """End an action as a person asked: not begun, it is rejected; begun, it is undone.
 
+    Either way its advice is declined: the agent does not begin again what a person has stopped.
+
     Raises:
         ConflictError: another process is at work on it, or it has moved.
     """
@@ -230,12 +232,19 @@ def cancel(world: AgentWorld, action: Action, reason: str) -> str:
         return f"{action.id}: rejected, {reason}"
     if not action.state.in_flight:
         actions.move(action, ActionState.REJECTED, reason)
+        _decline(world, action)
         return f"{action.id}: rejected, {reason}"
     claimed = actions.claim(action.id, world.holder, world.settings.agent.lease_seconds)
     if claimed.state is not ActionState.ROLLING_BACK:
         claimed = actions.move(claimed, ActionState.ROLLING_BACK, reason)
+        _decline(world, action)
     actions.release(claimed)
     return f"{action.id}: rolling back, {reason}"
+
+
+def _decline(world: AgentWorld, action: Action) -> None:
+    proposal = action.proposal
+    world.stores.control.decline(proposal.advice_id, proposal.expected.mean, PERSON)
 
 
 def execute_once(world: AgentWorld) -> Summary:

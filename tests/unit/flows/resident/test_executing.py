@@ -241,6 +241,9 @@ def test_cancelling_the_flow_run_is_a_person_s_word(scene: Scene) -> None:
     scene.tick()
     assert scene.state(scheduled) is ActionState.REJECTED
     assert scene.state(begun) is ActionState.ROLLING_BACK
+    declined = scene.world.stores.control.all_declined()
+    gains = {one.proposal.advice_id: one.proposal.expected.mean for one in (scheduled, begun)}
+    assert declined == gains, "what a person stopped is not begun again by itself"
 
 
 def test_cancelling_the_run_that_asks_declines_the_advice(scene: Scene) -> None:
