@@ -51,6 +51,9 @@ _NEXT: Mapping[ActionState, frozenset[ActionState]] = {
 }
 
 
+_UNSET = object()
+
+
 class ActionFields(TypedDict, total=False):
     """What a move may set besides state and reason."""
 
@@ -237,7 +240,9 @@ def _event(before: Action, after: Action, fields: ActionFields) -> dict[str, Jso
             "deadline_at": after.deadline_at,
         }
     if "progress" in fields:
-        body["progress"] = dict(after.progress)
+        # Only what is new: samples are noted switch by switch, and the row holds them all.
+        known = before.progress
+        body["progress"] = {k: v for k, v in after.progress.items() if known.get(k, _UNSET) != v}
     if "approval_id" in fields:
         body |= {"approval_id": after.approval_id, "approved_by": after.approved_by}
     if after.effect is not None and "effect" in fields:
