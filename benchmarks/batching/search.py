@@ -1,0 +1,179 @@
+"""The best setting with few tries: a model ranks the grid, replays correct the model. Pure.
+
+The model's error is alike for settings that are alike, so it is learned as a Gaussian process over
+batch size, wait and session, from the settings tried so far; the next one tried is that with the
+greatest expected improvement (Jones, Schonlau and Welch, J. Global Optimization 13, 1998). A try
+first asks one question, whether it beats the best so far: most cost a replay or two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.arrivals import FloatArray
+from benchmarks.batching.settings import BatchSetting
+from benchmarks.batching.surrogate import Surrogate
+from benchmarks.batching.trials import STEP, Trials
+
+SHARE = 0.08
+"""The share of the grid that is tried at most."""
+
+_SPREAD = 0.3  # of the model's error, on the logarithmic scale
+_NOISE = 0.01
+_REACH = 2.0  # how far, in steps of the grid, errors are alike
+_OTHER_SESSION = 0.5
+_ENOUGH = 0.0005
+_BELOW = (12, 40)  # steps below the best that tell a near miss from a bad setting
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best setting found.
+
+    Attributes:
+        setting: None where no setting meets the objective at any rate.
+        step: the highest step of the ladder it holds.
+        order: all settings tried, with the step each is taken to hold (exact for those that were
+            the best when they were tried, else a lower or middle value), the best first.
+    """
+
+    setting: BatchSetting | None
+    step: int
+    order: tuple[tuple[BatchSetting, int], ...]
+
+
+def tries_of(settings: Sequence[BatchSetting]) -> int:
+    """How many settings may be tried."""
+    return max(1, math.floor(SHARE * len(settings)))
+
+
+def search(trials: Trials, settings: Sequence[BatchSetting], tries: int) -> Best:
+    """Return the setting that stands the highest rate, after trying at most `tries` of them."""
+    surrogate = Surrogate(trials.scene)
+    guesses = {one: surrogate.rate(one) for one in settings}
+    hopeful = {one: math.log(rate) for one, rate in guesses.items() if rate > 0}
+    left = dict(hopeful) if hopeful else dict.fromkeys(settings, math.log(trials.rate(0)))
+    known: dict[BatchSetting, float] = {}
+    steps: dict[BatchSetting, int] = {}
+    best: BatchSetting | None = None
+    while left and len(steps) < tries:
+        target = None if best is None else math.log(trials.rate(steps[best]))
+        chosen, gain = _next(left, known, target)
+        if target is not None and gain < _ENOUGH:
+            break
+        guess = trials.step(math.exp(left.pop(chosen)))
+        step = _try(trials, chosen, guess, None if best is None else steps[best])
+        steps[chosen] = step
+        known[chosen] = math.log(trials.rate(step)) - hopeful.get(chosen, 0.0)
+        if step > -_FAR and (best is None or step > steps[best]):
+            best = chosen
+    order = sorted(steps.items(), key=lambda item: -item[1])
+    return Best(best, steps[best] if best else 0, tuple(order))
+
+
+def exhaustive(trials: Trials, settings: Sequence[BatchSetting]) -> Best:
+    """Try every setting; what the search is measured by."""
+    surrogate = Surrogate(trials.scene)
+    ranked = sorted(settings, key=lambda one: -surrogate.rate(one))
+    best: BatchSetting | None = None
+    steps: dict[BatchSetting, int] = {}
+    for one in ranked:
+        limit = None if best is None else steps[best]
+        if limit is not None and not trials.holds(one, limit + 1):
+            continue
+        guess = trials.step(max(surrogate.rate(one), 1e-9)) if limit is None else limit + 1
+        step = trials.sustained(one, guess)
+        if step is not None:
+            steps[one], best = step, one
+    return Best(best, steps[best] if best else 0, tuple(sorted(steps.items(), key=_falling)))
+
+
+def _falling(item: tuple[BatchSetting, int]) -> int:
+    return -item[1]
+
+
+_FAR = 10_000
+
+
+def _try(trials: Trials, setting: BatchSetting, guess: int, best: int | None) -> int:
+    """The step a setting holds: exactly if it beats the best, else about."""
+    if best is None:
+        found = trials.sustained(setting, guess)
+        return -_FAR if found is None else found
+    if trials.holds(setting, best + 1):
+        found = trials.sustained(setting, best + 1)
+        return best + 1 if found is None else found
+    for below in _BELOW:
+        if trials.holds(setting, best - below):
+            return best - below // 2
+    return best - 2 * _BELOW[-1]
+
+
+def _next(
+    left: Mapping[BatchSetting, float],
+    known: Mapping[BatchSetting, float],
+    target: float | None,
+) -> tuple[BatchSetting, float]:
+    """The setting to try next, and its expected improvement over the target."""
+    settings = list(left)
+    means = np.array([left[one] for one in settings])
+    if target is None or not known:
+        place = int(np.argmax(means))
+        return settings[place], math.inf
+    errors, spreads = _errors(settings, known)
+    gains = _expected_improvement(means + errors, spreads, target)
+    place = int(np.argmax(gains))
+    return settings[place], float(gains[place])
+
+
+def _errors(
+    settings: Sequence[BatchSetting], known: Mapping[BatchSetting, float]
+) -> tuple[FloatArray, FloatArray]:
+    """The model's error at each setting, and how sure that is (Gaussian process regression)."""
+    seen = list(known)
+    values = np.array([known[one] for one in seen])
+    inner = _alike(seen, seen) + _NOISE**2 * np.eye(len(seen))
+    cross = _alike(settings, seen)
+    solved = np.linalg.solve(inner, np.column_stack([values, cross.T]))
+    means = cross @ solved[:, 0]
+    variances = _SPREAD**2 - np.einsum("ij,ji->i", cross, solved[:, 1:])
+    return means, np.sqrt(np.maximum(variances, 1e-12))
+
+
+def _alike(some: Sequence[BatchSetting], others: Sequence[BatchSetting]) -> FloatArray:
+    a, b = _places(some), _places(others)
+    apart = ((a[:, None, :2] - b[None, :, :2]) ** 2).sum(axis=2)
+    same = (a[:, None, 2:] == b[None, :, 2:]).all(axis=2)
+    found: FloatArray = (
+        _SPREAD**2 * np.exp(-apart / (2 * _REACH**2)) * np.where(same, 1.0, _OTHER_SESSION)
+    )
+    return found
+
+
+def _places(settings: Sequence[BatchSetting]) -> FloatArray:
+    """Settings as points: doublings of the batch and of the wait, and the session."""
+    return np.array(
+        [
+            (
+                math.log2(one.max_batch_size),
+                math.log2(1.0 + one.max_wait_ms),
+                one.session.threads,
+                one.session.spinning,
+            )
+            for one in settings
+        ],
+        dtype=np.float64,
+    )
+
+
+def _expected_improvement(means: FloatArray, spreads: FloatArray, target: float) -> FloatArray:
+    ahead = means - target - math.log(STEP) / 2
+    ratio = ahead / spreads
+    density = np.exp(-0.5 * ratio**2) / math.sqrt(2.0 * math.pi)
+    below = 0.5 * (1.0 + np.array([math.erf(one / math.sqrt(2.0)) for one in ratio]))
+    found: FloatArray = ahead * below + spreads * density
+    return found
