@@ -21,7 +21,7 @@ import httpx
 import psutil
 
 from benchmarks import serving_field as fields
-from benchmarks.performance.crowd import Slice, Users, send_crowd
+from benchmarks.performance.crowd import Slice, Users, now, send_crowd
 from benchmarks.performance.parts import Figure, Part
 from benchmarks.running_up import running_up
 from benchmarks.serving_models import FEATURES, run_ms, write_model
@@ -142,7 +142,7 @@ def _day(url: str, one_ms: float, seconds: float, seed: int) -> _Day:
     try:
         with httpx.Client(base_url=url, timeout=10.0) as client:
             before = _counts(client)
-            while time.time() < crowd.begins_at + seconds:
+            while now() < crowd.begins_at + seconds:
                 time.sleep(_SLICE_S)
                 before = day.note(before, _counts(client))
         day.slices = crowd.result()
@@ -178,7 +178,7 @@ def _part(day: _Day, actions: Sequence[Action]) -> Part:
     doubt = [one for one in actions if one.state in _IN_DOUBT]
     busy, popular = (day.at_last(model) / day.at_first(model) for model in (BUSY, POPULAR))
     first, last = _ends(day.hit_rates)
-    most, now = max(day.memory), fmean(day.memory[-3:])
+    most, left = max(day.memory), fmean(day.memory[-3:])
     figures = [
         Figure("kinds of action kept", float(len({one.proposal.type for one in kept})), at_least=3),
         Figure("actions in doubt or failed", float(len(doubt)), at_most=0),
@@ -186,7 +186,7 @@ def _part(day: _Day, actions: Sequence[Action]) -> Part:
         Figure("latency of the popular model, last to first minute", popular),
         Figure("cache hit rate in the first minute", first),
         Figure("cache hit rate in the last minute", last, at_least=0.85),
-        Figure("memory of the predictor, last to most", now / most, at_most=0.75),
+        Figure("memory of the predictor, last to most", left / most, at_most=0.75),
         Figure("requests that failed", float(day.failed), at_most=0),
     ]
     return Part(

@@ -20,10 +20,16 @@ from numpy.typing import NDArray
 from benchmarks.arrivals import FloatArray, poisson
 from benchmarks.http_target import HttpTarget, row_bodies
 from benchmarks.load import Limits, open_loop, precise_loop
+from config.clock import SystemClock, epoch
 
 _MOST_BODIES = 20_000
 # Starting an interpreter and drawing the inputs takes this long on a busy machine.
 _GET_READY_S = 4.0
+
+
+def now() -> float:
+    """Seconds since the epoch: what two processes can agree on."""
+    return epoch(SystemClock().now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Crowd:
 
     def await_begin(self) -> None:
         """Return when its load begins."""
-        time.sleep(max(0.0, self.begins_at - time.time()))
+        time.sleep(max(0.0, self.begins_at - now()))
 
     def result(self) -> dict[str, list[Slice]]:
         """Wait for its end; return the slices by model.
@@ -88,7 +94,7 @@ class Crowd:
 
 def send_crowd(users: Mapping[str, Users], seconds: float, *, slice_s: float, seed: int) -> Crowd:
     """Start a crowd that lasts `seconds`, from a moment when it is ready."""
-    begins_at = time.time() + _GET_READY_S
+    begins_at = now() + _GET_READY_S
     orders = {
         "begins_at": begins_at,
         "users": {model: asdict(one) for model, one in users.items()},
@@ -128,14 +134,14 @@ async def _of_model(
     arrivals = poisson(users.rate, seconds, rng)
     bodies, order = _inputs(users, arrivals.size, rng)
     latencies: FloatArray = np.full(arrivals.size, np.nan)
-    await asyncio.sleep(max(0.0, begins_at - time.time()))
-    began, now = time.time(), asyncio.get_running_loop().time
-    start = now()
+    await asyncio.sleep(max(0.0, begins_at - now()))
+    began, loop_time = now(), asyncio.get_running_loop().time
+    start = loop_time()
     async with HttpTarget(users.url, lambda index: bodies[order[index]]) as target:
 
         async def send(index: int) -> None:
             await target(index)
-            latencies[index] = (now() - start - arrivals[index]) * 1e3
+            latencies[index] = (loop_time() - start - arrivals[index]) * 1e3
 
         await open_loop(send, arrivals, limits=Limits(in_flight=900))
     return _slices(arrivals, latencies, began, slice_s)
