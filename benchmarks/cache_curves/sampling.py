@@ -2,11 +2,11 @@
 
 SHARDS (Waldspurger, Park, Garthwaite, Ahmad, FAST 2015): a key is in the sample if a hash of it
 says so, so all its uses are. Between two uses lie then about `share` as many different keys as in
-the whole stream. Hot keys fall into the sample or not, which moves the whole curve; their "SHARDS-adj"
-puts the number of requests right at distance 0. Here both counts that are known of the whole stream
-are put right: the share is that of the keys that came into the sample, and each request weighs so
-much that the requests of keys asked for about as often (within a factor of two) add up to those of
-the whole stream: post-stratification (Holt and Smith, JRSS A 142 (1979) 33-46).
+the whole stream. Hot keys fall into the sample or not, which moves the whole curve; their
+"SHARDS-adj" puts the number of requests right at distance 0. Here both counts that are known of the
+whole stream are put right: the share is that of the keys that came into the sample, and each
+request weighs so much that the requests of keys asked for about as often (within a factor of two)
+add up to those of the whole stream: post-stratification (Holt and Smith, JRSS A 142 (1979) 33-46).
 """
 
 from __future__ import annotations
