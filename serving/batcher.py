@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -96,6 +97,7 @@ class Batcher:
         "_scheduled",
         "_since_probe",
         "_timeout_s",
+        "_wake",
         "batchable",
         "counts",
     )
@@ -124,12 +126,53 @@ class Batcher:
         self._running = False
         self._crowd = crowd if crowd is not None else Crowd()
         self._since_probe = 0
+        self._wake: Callable[[], None] | None = None
         self.counts = BatchCounts()
 
     @property
     def queued(self) -> int:
         """The number of requests that wait for a run."""
         return len(self._pending)
+
+    @property
+    def resting(self) -> bool:
+        """True while no request waits and no run is under way."""
+        return not self._pending and not self._running
+
+    @property
+    def asleep(self) -> bool:
+        """True while there is no model to run."""
+        return self._wake is not None
+
+    def sleep(self, wake: Callable[[], None]) -> None:
+        """Let go of the model; a resting batcher only. Each request from now on calls `wake`."""
+        self._running = True
+        self._run = _gone
+        self._wake = wake
+
+    def wake(self) -> None:
+        """Ask for the model as a request does."""
+        if self._wake is not None:
+            self._wake()
+
+    def use(self, run: RunModel, cost: CostModel) -> None:
+        """Run this model from now on; a run under way ends with the one it began with."""
+        self._run = run
+        self._cost = cost
+        if self._wake is not None:
+            self._wake = None
+            self._running = False
+            self._flush()
+
+    def give_up(self, reason: str, retry_after_s: float) -> None:
+        """Answer all who wait with 503: the model does not come now."""
+        waiting, self._pending, self._pending_rows = self._pending, [], 0
+        for job in waiting:
+            if job.timer is not None:
+                job.timer.cancel()
+            if not job.future.done():
+                self.counts.refused += 1
+                job.future.set_exception(later(reason, retry_after_s))
 
     def at_once(self, rows: int) -> bool:
         """Tell whether to call `run_now` for this request instead of `submit`."""
@@ -183,6 +226,7 @@ class Batcher:
         self._pending_rows += rows
         if self._running:
             job.timer = self._loop.call_later(self._timeout_s, self._expire, job)
+            self.wake()
         elif self._pending_rows >= self._knobs.max_batch_size:
             self._flush()
         elif self._scheduled is None:
@@ -249,6 +293,10 @@ class Batcher:
         if job in self._pending:
             self._pending.remove(job)
             self._pending_rows -= job.rows
+        if self._wake is not None:
+            took = f"the model was not back in memory within {self._timeout_s:g} seconds"
+            job.future.set_exception(later(f"{took}; try again later", 1.0))
+            return
         job.future.set_exception(
             DeadlineExceeded(f"the model did not answer within {self._timeout_s:g} seconds")
         )
@@ -260,3 +308,7 @@ class Batcher:
         if requests > 1:
             counts.joined += requests
         self._cost.learn(rows, seconds)
+
+
+def _gone(_feeds: Feeds) -> Outputs:
+    raise RuntimeError("the model is not in memory")

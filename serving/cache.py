@@ -11,6 +11,7 @@ from serving.tensors import Feeds
 
 # What Python keeps beside the bytes themselves for one entry, roughly.
 _ENTRY_OVERHEAD = 400
+_TRIMMED_AT_ONCE = 2000
 
 
 @dataclass(slots=True)
@@ -83,10 +84,25 @@ class PredictionCache:
         self._bytes += size
         self.trim()
 
-    def trim(self) -> None:
-        """Drop what is over the limits."""
-        while self._entries and (
-            len(self._entries) > self._knobs.cache_entries or self._bytes > self._max_bytes
-        ):
+    def trim(self, most: int = _TRIMMED_AT_ONCE) -> bool:
+        """Drop what is over the limits, at most `most` entries; True when there is more to drop.
+
+        Dropping a million answers at once would hold up all requests for a second.
+        """
+        for _ in range(most):
+            if not self._over:
+                return False
             _, (_, size) = self._entries.popitem(last=False)
             self._bytes -= size
+        return self._over
+
+    @property
+    def _over(self) -> bool:
+        return bool(self._entries) and (
+            len(self._entries) > self._knobs.cache_entries or self._bytes > self._max_bytes
+        )
+
+    def drop(self) -> OrderedDict[tuple[object, ...], tuple[Outputs, int]]:
+        """Empty the cache; returns what was in it, to be freed wherever there is time for it."""
+        held, self._entries, self._bytes = self._entries, OrderedDict(), 0
+        return held

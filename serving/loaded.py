@@ -15,9 +15,9 @@ from config.settings import ServingSettings
 from registry.onnx_files import open_session
 from registry.records import ModelFile, ModelSchema, TensorSpec
 from serving.batcher import Batcher, CostModel, Crowd
-from serving.batches import Outputs, guarded
-from serving.cache import PredictionCache, cache_key
-from serving.knobs import Knobs
+from serving.batches import Outputs, RunModel
+from serving.cache import PredictionCache
+from serving.knobs import Knobs, SessionOptions
 from serving.request_ids import LABEL_BYTES
 from serving.tensors import Feeds, InputReader, Tensor, numpy_type
 
@@ -35,22 +35,26 @@ class WarmModel:
     file: ModelFile
     session: onnxruntime.InferenceSession
     cost: CostModel
+    options: SessionOptions
+    file_bytes: int
 
 
-def warm_up(file: ModelFile, threads: int) -> WarmModel:
+def warm_up(file: ModelFile, options: SessionOptions) -> WarmModel:
     """Open a model file and run it on zeros, so that the first request meets a warm model.
 
     Raises:
         ModelRefused: the file does not load. A model that loads but fails on zeros is accepted:
             zeros may be outside of what it takes, and its errors are counted when they come.
     """
-    session = open_session(file.path, threads)
+    session = open_session(file.path, options.threads, spinning=options.spinning)
+    size = file.path.stat().st_size
     fixed = _timed(session, file.schema, 1)
     if not file.schema.batchable:
-        return WarmModel(file, session, CostModel(fixed, 0.0))
+        return WarmModel(file, session, CostModel(fixed, 0.0), options, size)
     joined = _timed(session, file.schema, _WARM_ROWS)
     per_row = max(0.0, (joined - fixed) / (_WARM_ROWS - 1))
-    return WarmModel(file, session, CostModel(max(fixed - per_row, 1e-6), per_row))
+    cost = CostModel(max(fixed - per_row, 1e-6), per_row)
+    return WarmModel(file, session, cost, options, size)
 
 
 def _timed(session: onnxruntime.InferenceSession, schema: ModelSchema, rows: int) -> float:
@@ -78,7 +82,12 @@ class LoadedModel:
     """A version that can answer; made and used on the event loop.
 
     The last reference to it frees the session: plans hold one, and so does each request it is
-    answering.
+    answering. It may be put to sleep: session and cache go, and everything else stays, so requests
+    are checked as before and wait for the session to come back.
+
+    Attributes:
+        used_at: when its last request was answered, or when it was made; `time.perf_counter`.
+        options: what its session was made with.
     """
 
     __slots__ = (
@@ -87,10 +96,13 @@ class LoadedModel:
         "batcher",
         "cache",
         "file",
+        "file_bytes",
         "knobs",
+        "options",
         "output_names",
         "predictions_of",
         "reader",
+        "used_at",
         "version",
     )
 
@@ -98,21 +110,18 @@ class LoadedModel:
         self, warm: WarmModel, settings: ServingSettings, executor: Executor, crowd: Crowd
     ) -> None:
         self.file = warm.file
+        self.file_bytes = warm.file_bytes
         self.version = warm.file.version
         self.knobs = Knobs.of(settings)
         self.reader = InputReader(warm.file.schema, settings.max_rows)
         self.cache = PredictionCache(self.knobs, round(settings.cache_max_mb * _MEGABYTE))
         self.output_names = [spec.name for spec in warm.file.schema.outputs]
         self.predictions_of = predictions_of(warm.file.schema)
-        session, names = warm.session, self.output_names
-
-        def run(feeds: Feeds) -> Outputs:
-            outputs: Outputs = session.run(names, feeds)
-            return outputs
-
-        self._run = run
+        self.options = warm.options
+        self.used_at = time.perf_counter()
+        self._run: RunModel | None = _runner(warm.session, self.output_names)
         self.batcher = Batcher(
-            run,
+            self._run,
             warm.cost,
             self.knobs,
             batchable=warm.file.schema.batchable,
@@ -121,23 +130,42 @@ class LoadedModel:
             crowd=crowd,
         )
 
-    def run(self, feeds: Feeds) -> Outputs:
-        """Run the model alone, on the calling thread, past queue and cache.
+    @property
+    def asleep(self) -> bool:
+        """True while there is no session."""
+        return self._run is None
 
-        Raises:
-            ModelRunFailed: the model failed on this input.
+    @property
+    def runner(self) -> RunModel | None:
+        """What runs the model, past queue and cache; whoever holds it holds the session."""
+        return self._run
+
+    def sleep(self, wake: Callable[[], None]) -> list[object]:
+        """Let go of session and cache; return them, to be freed wherever there is time for it.
+
+        Its batcher has to be resting. `wake` is called by each request that then waits.
         """
-        return guarded(self._run, feeds)
+        held: list[object] = [self._run, self.cache.drop()]
+        self._run = None
+        self.batcher.sleep(wake)
+        return held
 
-    async def through_cache(self, feeds: Feeds, rows: int) -> Outputs:
-        """Return the outputs the cache holds, or the model's, which it then holds.
+    def use(self, warm: WarmModel) -> list[object]:
+        """Answer with this session from the next run on; return what was used before."""
+        before = self._run
+        self._run = _runner(warm.session, self.output_names)
+        self.options = warm.options
+        self.batcher.use(self._run, warm.cost)
+        return [before]
+
+    async def through_cache(self, key: tuple[object, ...], feeds: Feeds, rows: int) -> Outputs:
+        """Return the outputs the cache holds for this key, or the model's, which it then holds.
 
         Raises:
             ModelRunFailed: the model failed on this input.
             Refusal: 503, too many requests wait.
             DeadlineExceeded: no outputs within the time limit.
         """
-        key = cache_key(feeds)
         found = self.cache.get(key)
         if found is not None:
             return found
@@ -148,6 +176,14 @@ class LoadedModel:
             outputs = await batcher.submit(feeds, rows)
         self.cache.put(key, feeds, outputs)
         return outputs
+
+
+def _runner(session: onnxruntime.InferenceSession, names: list[str]) -> RunModel:
+    def run(feeds: Feeds) -> Outputs:
+        outputs: Outputs = session.run(names, feeds)
+        return outputs
+
+    return run
 
 
 def predictions_of(schema: ModelSchema) -> Callable[[Outputs], bytes]:

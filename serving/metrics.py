@@ -14,8 +14,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
+from time import perf_counter, process_time
 
 from registry.sketch import RELATIVE_ERROR
+from registry.workers import samples_path
 from serving.plans import Arm
 from serving.state import ServingState
 from serving.tally import Tally
@@ -44,6 +46,13 @@ _HELP = {
     "split_weight": ("gauge", "The challenger's share of the traffic."),
     "problem": ("gauge", "1 where a wanted version cannot be served; see /models."),
     "source_stale": ("gauge", "1 while a source does not answer and its last values are kept."),
+    "model_loaded": ("gauge", "1 where a served version is in memory."),
+    "model_idle_seconds": ("gauge", "Time since a version's last request."),
+    "models_idle": ("gauge", "Served versions that leave memory until somebody asks for them."),
+    "model_loads_total": ("counter", "Sessions made."),
+    "model_unloads_total": ("counter", "Times an idle version left memory."),
+    "worker_memory_bytes": ("gauge", "Memory that is the worker's alone (unique set)."),
+    "worker_cpu_seconds_total": ("counter", "Processor time of the worker."),
     "plan_changes_total": ("counter", "Times a model's plan was replaced."),
     "http_refused_total": ("counter", "Requests answered with an error, by status."),
     "feedback_items_total": ("counter", "Feedback items, by what became of them."),
@@ -51,6 +60,7 @@ _HELP = {
     "shadow_dropped_total": ("counter", "Copies dropped because the shadow was busy."),
     "flush_failures_total": ("counter", "Times the ledger did not take the counts."),
     "windows_lost_total": ("counter", "Exposure windows given up in a long outage."),
+    "worker_accepting": ("gauge", "1 for a worker that takes requests, 0 while it drains."),
 }
 
 
@@ -100,6 +110,7 @@ def sample(state: ServingState, worker: str) -> str:
                 seen.add(id(arm.loaded))
                 _of_model(samples, model, arm)
     _of_totals(samples, state)
+    _of_process(samples, state)
     return samples.text
 
 
@@ -146,6 +157,8 @@ def _of_model(samples: Samples, model: str, arm: Arm) -> None:
     samples.add("cache_misses_total", loaded.cache.counts.misses, labels)
     samples.add("cache_entries", loaded.cache.entries, labels)
     samples.add("cache_bytes", loaded.cache.size_bytes, labels)
+    samples.add("model_loaded", int(not loaded.asleep), labels)
+    samples.add("model_idle_seconds", round(perf_counter() - loaded.used_at, 3), labels)
 
 
 def _of_totals(samples: Samples, state: ServingState) -> None:
@@ -168,6 +181,17 @@ def _of_totals(samples: Samples, state: ServingState) -> None:
     samples.add("shadow_dropped_total", totals.shadow_dropped)
     samples.add("flush_failures_total", totals.flush_failures)
     samples.add("windows_lost_total", totals.windows_lost)
+    samples.add("worker_accepting", int(not state.draining))
+
+
+def _of_process(samples: Samples, state: ServingState) -> None:
+    arms = [arm for plan in state.plans.values() for arm in plan.arms]
+    samples.add("models_idle", sum(arm.loaded.asleep for arm in arms))
+    samples.add("model_loads_total", state.keeping.loads)
+    samples.add("model_unloads_total", state.keeping.unloads)
+    if state.memory_bytes is not None:
+        samples.add("worker_memory_bytes", state.memory_bytes)
+    samples.add("worker_cpu_seconds_total", process_time())
 
 
 def page(texts: Iterable[str]) -> bytes:
@@ -207,7 +231,7 @@ class MetricsBoard:
         self._folder = folder
         self._state = state
         self._worker = worker
-        self._mine = folder / f"{os.getpid()}{_SUFFIX}"
+        self._mine = samples_path(folder, os.getpid())
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def post(self) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from serving.plans import Arm, Plan
 from serving.state import ServingState
+
+_MEGABYTE = 1024 * 1024
 
 
 def models(state: ServingState) -> dict[str, object]:
@@ -27,7 +31,7 @@ def _plan(plan: Plan) -> dict[str, object]:
 
 
 def _arm(arm: Arm) -> dict[str, object]:
-    loaded, knobs = arm.loaded, arm.loaded.knobs
+    loaded = arm.loaded
     return {
         "variant": arm.variant.value,
         "version": arm.tally.version,
@@ -35,10 +39,8 @@ def _arm(arm: Arm) -> dict[str, object]:
         "batchable": loaded.batcher.batchable,
         "requests": arm.tally.total_count,
         "errors": arm.tally.total_errors,
-        "knobs": {
-            "max_batch_size": knobs.max_batch_size,
-            "max_wait_ms": knobs.max_wait_ms,
-            "cache_entries": knobs.cache_entries,
-            "queue_limit": knobs.queue_limit,
-        },
+        "loaded": not loaded.asleep,
+        "idle_seconds": round(perf_counter() - loaded.used_at, 3),
+        "file_mb": round(loaded.file_bytes / _MEGABYTE, 3),
+        "knobs": loaded.knobs.shown(),
     }

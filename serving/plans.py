@@ -14,6 +14,7 @@ import orjson
 from registry.records import ModelSchema, Route, RouteMode, Variant
 from registry.splitter import Division
 from serving.loaded import LoadedModel
+from serving.recording import Recording
 from serving.request_ids import RequestIdSigner
 from serving.tally import Tally
 
@@ -89,10 +90,13 @@ class Arm:
 class Plan:
     """How one model is served now; never changed, only replaced as a whole."""
 
-    __slots__ = ("_division", "challenger", "champion", "shadow", "wanted", "weight")
+    __slots__ = ("_division", "challenger", "champion", "recording", "shadow", "wanted", "weight")
 
-    def __init__(self, want: Wanted, champion: Arm, other: Arm | None) -> None:
+    def __init__(
+        self, want: Wanted, champion: Arm, other: Arm | None, recording: Recording | None = None
+    ) -> None:
         self.wanted = want
+        self.recording = recording
         self.champion = champion
         self.challenger = other if want.mode is RouteMode.AB else None
         self.shadow = other if want.mode is RouteMode.SHADOW else None

@@ -11,6 +11,7 @@ import random
 from time import perf_counter, time
 
 from serving.batches import Outputs
+from serving.cache import cache_key
 from serving.plans import Arm, Plan
 from serving.replies import ModelRunFailed, Refusal, later
 from serving.request_ids import RequestIdSigner
@@ -19,6 +20,7 @@ from serving.state import ServingState
 from serving.tensors import Feeds
 
 VERSION_HEADER = b"x-model-version"
+_64_BITS = 2**64 - 1
 
 
 class Scorer:
@@ -67,9 +69,12 @@ class Scorer:
             arm = plan.arm(key or nonce.to_bytes(8, "big"))
         loaded = arm.loaded
         failed = True
+        hashed = 0
         try:
             if loaded.cache.enabled:
-                outputs = await loaded.through_cache(feeds, rows)
+                cached = cache_key(feeds)
+                hashed = hash(cached) & _64_BITS or 1
+                outputs = await loaded.through_cache(cached, feeds, rows)
             elif loaded.batcher.at_once(rows):
                 outputs = loaded.batcher.run_now(feeds, rows)
             else:
@@ -81,9 +86,14 @@ class Scorer:
             version = (VERSION_HEADER, arm.version_text.encode())
             raise Refusal(500, str(failure), (version,)) from failure
         finally:
-            latency_ms = (perf_counter() - began) * 1000.0
+            loaded.used_at = ended = perf_counter()
+            latency_ms = (ended - began) * 1000.0
             arm.tally.add(latency_ms, failed=failed)
-        at = time()
+            at = time()
+            recording = plan.recording
+            if recording is not None:
+                recording.latest = feeds
+                recording.add(at - (ended - began), hashed, rows, loaded.version)
         if plan.shadow is not None:
             self._shadow.offer(plan.shadow, Copy(feeds, rows, nonce, at, predictions, latency_ms))
         return arm, self._sign(arm.context, nonce, at, predictions), outputs

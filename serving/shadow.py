@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import orjson
 
 from registry.records import ShadowScore
+from serving.batches import RunModel, guarded
 from serving.feedback import shown
 from serving.loaded import LoadedModel
 from serving.plans import Arm
@@ -49,13 +50,18 @@ class Shadow:
         self._waiting = 0
 
     def offer(self, arm: Arm, copy: Copy) -> None:
-        """Take a copy, or drop it when too many wait."""
-        if self._waiting >= _QUEUE:
+        """Take a copy, or drop it when too many wait or its model is not in memory."""
+        loaded = arm.loaded
+        loaded.used_at = time.perf_counter()
+        run = loaded.runner
+        if run is None or self._waiting >= _QUEUE:
             self._totals.shadow_dropped += 1
+            if run is None:
+                loaded.batcher.wake()
             return
         self._waiting += 1
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._executor, _score, arm.loaded, copy)
+        work = loop.run_in_executor(self._executor, _score, loaded, run, copy)
         work.add_done_callback(lambda done: self._done(arm, copy, done))
 
     def _done(self, arm: Arm, copy: Copy, done: asyncio.Future[tuple[bytes | None, float]]) -> None:
@@ -83,11 +89,11 @@ class Shadow:
         )
 
 
-def _score(loaded: LoadedModel, copy: Copy) -> tuple[bytes | None, float]:
+def _score(loaded: LoadedModel, run: RunModel, copy: Copy) -> tuple[bytes | None, float]:
     """Return predictions (None after a failure) and milliseconds of one run, on this thread."""
     began = time.perf_counter()
     try:
-        predictions: bytes | None = loaded.predictions_of(loaded.run(copy.feeds))
+        predictions: bytes | None = loaded.predictions_of(guarded(run, copy.feeds))
     except ModelRunFailed:
         predictions = None
     return predictions, (time.perf_counter() - began) * 1000.0

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from config.settings import ServingSettings
 from registry.records import ExposureWindow, RouteMode, Variant
 from serving.batcher import Crowd
+from serving.keeping import Keeping
 from serving.knobs import knobs_for
 from serving.loaded import LoadedModel, WarmModel
 from serving.plans import Arm, Plan, Wanted, other_variant
+from serving.recording import Recordings
 from serving.tally import Tally
 
 _log = logging.getLogger("prime_spark.serving")
@@ -51,16 +53,26 @@ class Totals:
 class ServingState:
     """The plans of one worker and the counts of all arms it has served."""
 
-    def __init__(self, settings: ServingSettings, executor: Executor) -> None:
+    def __init__(
+        self,
+        settings: ServingSettings,
+        executor: Executor,
+        keeping: Keeping,
+        recordings: Recordings,
+    ) -> None:
         self._settings = settings
         self._executor = executor
+        self._recordings = recordings
+        self.keeping = keeping
         self._crowd = Crowd()
         self._tallies: dict[tuple[str, int, Variant, str | None], Tally] = {}
         self.plans: dict[str, Plan] = {}
         self.problems: dict[str, str] = {}
         self.stale: dict[str, str] = {}
         self.ready = False
+        self.draining = False
         self.totals = Totals()
+        self.memory_bytes: int | None = None
 
     def publish(self, update: Update) -> None:
         """Replace all plans at once. Requests under way keep the models they began with."""
@@ -70,15 +82,19 @@ class ServingState:
             for arm in plan.arms
         }
         for key, warm in update.warm.items():
-            loaded.setdefault(key, LoadedModel(warm, self._settings, self._executor, self._crowd))
+            if key not in loaded:
+                self.keeping.loads += 1
+                loaded[key] = LoadedModel(warm, self._settings, self._executor, self._crowd)
         plans = {model: self._plan(model, want, loaded) for model, want in update.wanted.items()}
         for model, plan in plans.items():
             self._report_change(model, plan)
         self.plans = plans
-        self.problems = dict(update.problems)
+        self._recordings.keep(plans)
+        self._turn_knobs(update.knobs)
+        self.keeping.follow(plans.values())
+        self.problems = self.keeping.problems() | dict(update.problems)
         self.stale = dict(update.stale)
         self.ready = True
-        self._turn_knobs(update.knobs)
 
     def _plan(self, model: str, want: Wanted, loaded: Mapping[VersionKey, LoadedModel]) -> Plan:
         old = self.plans.get(model)
@@ -89,7 +105,7 @@ class ServingState:
         if want.mode is not RouteMode.NONE and want.challenger is not None:
             part = other_variant(want.mode)
             other = self._arm(model, want, loaded[model, want.challenger], part)
-        return Plan(want, champion, other)
+        return Plan(want, champion, other, self._recordings.of(model))
 
     def _arm(self, model: str, want: Wanted, loaded: LoadedModel, variant: Variant) -> Arm:
         key = (model, loaded.version, variant, want.experiment_id)
@@ -114,7 +130,6 @@ class ServingState:
             for arm in plan.arms:
                 loaded = arm.loaded
                 loaded.knobs.turn(knobs_for(self._settings, model, loaded.version, written))
-                loaded.cache.trim()
 
     @property
     def tallies(self) -> list[Tally]:

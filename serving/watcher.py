@@ -20,13 +20,17 @@ from pathlib import Path
 from config.clock import Clock
 from config.errors import ModelRefused, PrimeSparkError
 from config.settings import ServingSettings
+from registry.knobs import ROOT
 from registry.reader import RegistryReader
 from registry.records import ModelFile, RouteMode
 from serving import last_good
+from serving.knobs import session_for
 from serving.last_good import LastGood
 from serving.ledger import LedgerLink
-from serving.loaded import WarmModel, warm_up
+from serving.loaded import WarmModel
+from serving.loader import Loader
 from serving.plans import Wanted, mismatch, wanted
+from serving.release import Release
 from serving.state import Update, VersionKey
 from serving.world import World
 
@@ -45,10 +49,14 @@ class Watcher:
         clock: Clock,
         *,
         publish: Callable[[Update], None],
+        loader: Loader,
+        release: Release,
         state_file: Path,
         worker: str,
     ) -> None:
         self._settings = settings
+        self._loader = loader
+        self._release = release
         self._clock = clock
         self._publish = publish
         self._state_file = state_file
@@ -105,6 +113,8 @@ class Watcher:
         self._served = plans
         self._publish(Update(plans, warm, world.knobs, problems, world.stale))
         self._keep_files(plans)
+        counter = world.knobs.get(ROOT, {}).get("release_memory", 0.0)
+        self._release.follow(counter, [file.path for file in self._files.values()])
 
     def _reachable(
         self,
@@ -159,7 +169,8 @@ class Watcher:
             return None
         try:
             file = self._fetch(key)
-            warm[key] = warm_up(file, self._settings.intra_op_threads)
+            options = session_for(self._settings, model, version, self._world.knobs)
+            warm[key] = self._loader.load(file, options)
         except PrimeSparkError as error:
             problems[model] = f"{model} {version} is not served: {error}"
             self._refused[key] = (self._clock.monotonic() + _REFUSED_AGAIN_S, problems[model])

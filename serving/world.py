@@ -20,6 +20,7 @@ from registry.records import (
     ModelFile,
     Route,
 )
+from serving.knobs import usable
 from serving.last_good import LastGood
 from serving.ledger import LedgerLink
 from serving.state import VersionKey
@@ -57,7 +58,7 @@ class World:
         self._away: dict[str, tuple[float, str]] = {}
         self.champions: dict[str, int] = dict(known.champions)
         self.routes: dict[str, Route] = dict(known.routes)
-        self.knobs: dict[str, dict[str, float]] = {k: dict(v) for k, v in known.knobs.items()}
+        self.knobs = usable(known.knobs)
 
     @property
     def stale(self) -> dict[str, str]:
@@ -131,7 +132,7 @@ class World:
             self.routes = dict(routes)
         knobs = self._asked("ledger", self._current_knobs)
         if knobs is not None:
-            self.knobs = {scope: dict(values) for scope, values in knobs.items()}
+            self.knobs = usable(knobs)
 
     def _current_routes(self) -> dict[str, Route]:
         return self._ledger.stores().routes.current_all()

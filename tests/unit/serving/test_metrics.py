@@ -8,9 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.settings import ServingSettings
 from registry.onnx_files import inspect, sha256
 from registry.records import ModelFile
-from serving.loaded import warm_up
+from serving.keeping import Keeping
+from serving.knobs import SessionOptions
+from serving.loader import Loader
 from serving.metrics import MetricsBoard, page, sample
 from serving.plans import Wanted
+from serving.recording import Recordings
 from serving.state import ServingState, Update
 from tests.services.predictor import write_classifier
 
@@ -18,8 +21,11 @@ from tests.services.predictor import write_classifier
 async def served_state(folder: Path) -> ServingState:
     path = write_classifier(folder / "model.onnx", 1)
     file = ModelFile('di"gi\nts', 1, path, sha256(path), inspect(path))
-    state = ServingState(ServingSettings(), ThreadPoolExecutor(1))
-    warm = {(file.model, 1): warm_up(file, 1)}
+    pool = ThreadPoolExecutor(1)
+    loader = Loader(folder / "lock")
+    recordings = Recordings(folder / "traffic", "worker-1", 0, pool)
+    state = ServingState(ServingSettings(), pool, Keeping(loader, pool), recordings)
+    warm = {(file.model, 1): loader.load(file, SessionOptions())}
     state.publish(Update({file.model: Wanted(1)}, warm, {}, {}, {}))
     for latency_ms in (0.4, 5.0, 40_000.0):
         state.tallies[0].add(latency_ms, failed=latency_ms > 1000)

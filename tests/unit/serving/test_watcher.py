@@ -11,7 +11,9 @@ from registry.mlflow_models import ModelRegistry
 from registry.reader import RegistryReader
 from registry.records import RouteMode
 from serving.ledger import LedgerLink
+from serving.loader import Loader
 from serving.plans import Wanted
+from serving.release import Release
 from serving.state import Update
 from serving.watcher import Watcher
 from tests.services.predictor import write_classifier
@@ -36,6 +38,8 @@ class Scene:
             ServingSettings(models=(self.model,)),
             CLOCK,
             publish=self.updates.append,
+            loader=Loader(folder / "load.lock"),
+            release=Release(folder / "models"),
             state_file=folder / "last-good.json",
             worker="worker-1",
         )
