@@ -88,6 +88,7 @@ class ServingSettings(Section):
     models: Names = ()
     poll_seconds: float = Field(default=1.0, ge=0.05, le=60.0)
     flush_seconds: float = Field(default=1.0, ge=0.05, le=60.0)
+    drain_seconds: float = Field(default=30.0, ge=0.0, le=600.0)
     max_batch_size: int = Field(default=32, ge=1, le=4096)
     max_wait_ms: float = Field(default=0.0, ge=0.0, le=1000.0)
     cache_entries: int = Field(default=0, ge=0, le=10_000_000)

@@ -17,6 +17,7 @@ server to the data path (`serving.app`); BentoML answers `/livez`,
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -27,6 +28,7 @@ from config.clock import SystemClock
 from config.ids import SystemIds
 from config.loader import load_settings
 from config.redaction import RedactionFilter
+from serving.drain import closing
 from serving.replies import ASGIApp, Receive, Scope, Send, later, reply_refusal
 
 _SETTINGS = load_settings()
@@ -39,10 +41,17 @@ _BENTO_FOLDER = "/static_content/"
 class _Running:
     """The data path of this process, from the end of its start to the begin of its stop."""
 
-    __slots__ = ("app",)
+    __slots__ = ("app", "draining")
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
+        self.draining = False
+
+    def drain(self) -> None:
+        """From now on, close each connection with its answer."""
+        self.draining = True
+        if self.app is not None:
+            self.app = closing(self.app)
 
 
 class _Door:
@@ -64,6 +73,9 @@ class _Door:
                     await app(scope, receive, send)
                     return
                 await reply_refusal(send, later("the predictor is starting", 1.0))
+                return
+            if self._running.draining:
+                await closing(self._bento)(scope, receive, send)
                 return
         await self._bento(scope, receive, send)
 
@@ -119,11 +131,22 @@ class Predictor:
         clock = SystemClock()
         self._runtime = Runtime(_SETTINGS, clock, SystemIds(clock))
 
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def supervise() -> None:
+        """In the process that supervises the workers: follow the wanted number of them."""
+        # Here and not above: the workers import this module too, and do not need it.
+        from serving.workers import scaler  # noqa: PLC0415
+
+        _log_to_stdout()
+        scaler(_SETTINGS, SystemClock(), len(os.sched_getaffinity(0))).start()
+
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Begin to serve, on the event loop that answers requests."""
         await self._runtime.start()
         _RUNNING.app = self._runtime.app
+        self._runtime.drain(_RUNNING.drain).listen()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
