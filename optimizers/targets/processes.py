@@ -14,9 +14,8 @@ write, while the caller holds the ledger's lock.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import psutil
 from pydantic import JsonValue
@@ -28,19 +27,19 @@ from optimizers.plugins import PluginContext
 from optimizers.targets.base import Guard, Observed, Target
 from optimizers.targets.counters import Counters, Interval
 from optimizers.targets.processes_cgroup import CGROUP_KINDS, CgroupKnob, Cgroups
-from optimizers.targets.processes_found import Found, find, threads_of, waits
+from optimizers.targets.processes_facts import NICE, TARGET, NamedProcess, ProcessesFacts
+from optimizers.targets.processes_found import Found, epoch_of, find, threads_of, waits
 from optimizers.targets.processes_threads import (
-    NICE,
     THREAD_KNOBS,
     may_lower_nice,
     online_cores,
     read_threads,
+    values_of,
     write_threads,
 )
+from optimizers.targets.processes_values import Standing, standing
 from optimizers.targets.readings import Readings
 from registry.agent_records import Change
-
-TARGET = "processes"
 
 _RATES = {
     "cpu": ("process_cpu_percent", "%", 100.0),
@@ -50,36 +49,6 @@ _RATES = {
 
 # A name, what is counted, and what of it: a process or a thread.
 Key = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class NamedProcess:
-    """The processes of one name.
-
-    Attributes:
-        role: `predictor`, `house` (the agent and the servers around it), else empty.
-        pids: of those that run.
-        knobs: value by kind, as it is now; a kind that cannot be read is left out.
-        bounds: the lowest and highest number of a kind of its cgroup.
-        group: those of one group share cores by niceness, others do not.
-        final_nice: niceness could be raised, but not lowered again.
-    """
-
-    name: str
-    role: str
-    pids: tuple[int, ...]
-    knobs: Mapping[str, JsonValue] = field(default_factory=dict)
-    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    group: str = ""
-    final_nice: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessesFacts:
-    """What runs of the named processes, by name, and the cores that are switched on."""
-
-    named: Mapping[str, NamedProcess]
-    cores: tuple[int, ...]
 
 
 class ProcessesTarget:
@@ -148,6 +117,21 @@ class ProcessesTarget:
     def pids(self, name: str) -> list[int]:
         """The numbers of a name's processes that run now."""
         return [one.pid for one in find(list(self._named.values()))[name]]
+
+    def standing(self, change: Change, since: float | None) -> Standing | None:
+        """How the threads of a name stand to a change; None for a knob of its cgroup.
+
+        Args:
+            change: of one of the knobs.
+            since: threads that have come from this moment on tell nothing, seconds since the epoch.
+        """
+        kind, name = self._parsed(change.knob)
+        if kind not in THREAD_KNOBS:
+            return None
+        values = values_of(THREAD_KNOBS[kind], threads_of(self.pids(name)))
+        # The moment a thread began is known to about a second.
+        new = {one for one in values if since is not None and epoch_of(one.began) >= since - 1.0}
+        return standing(values, change.before, change.after, new)
 
     def _facts(self, name: str, found: Sequence[Found], readings: Readings) -> NamedProcess:
         pids = tuple(one.pid for one in found)

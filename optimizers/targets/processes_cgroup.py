@@ -27,9 +27,9 @@ from pydantic import JsonValue
 
 from config.errors import ConflictError, InputError, UnavailableError
 from optimizers.targets.base import Guard
+from optimizers.targets.processes_facts import CPU_WEIGHT
 from registry.agent_records import Change
 
-CPU_WEIGHT = "cpu_weight"
 UNLIMITED = "max"
 
 _MOUNTS = Path("/proc/self/mounts")

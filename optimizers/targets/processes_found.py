@@ -19,9 +19,7 @@ from pathlib import Path
 import psutil
 
 from config.performance_settings import ProcessSettings
-
-PREDICTOR = "predictor"
-HOUSE = "house"
+from optimizers.targets.processes_facts import HOUSE, PREDICTOR, Thread
 
 _ROLES = {
     PREDICTOR: ("serving.service:Predictor",),
@@ -30,20 +28,6 @@ _ROLES = {
 _PROC = Path("/proc")
 _MOST_PROCESSES = 200
 _MOST_THREADS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    """A thread: its process, its own number, and when it began in clock ticks since the boot."""
-
-    pid: int
-    tid: int
-    began: int
-
-    @property
-    def key(self) -> str:
-        """Its name in a knob's value: no other thread ever has the same until the next boot."""
-        return f"{self.tid}@{self.began}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +51,15 @@ def find(named: Sequence[ProcessSettings]) -> dict[str, list[Found]]:
     """Return the processes of each name that run now; a name without any has an empty list."""
     found: dict[str, list[Found]] = {one.name: [] for one in named}
     kin = _kin()
-    mine = os.geteuid()
-    for process in psutil.process_iter(["cmdline", "uids"]):
-        command = " ".join(process.info["cmdline"] or ())
-        if not command or process.pid in kin or not _may_touch(process.info["uids"], mine):
-            continue
+    for pid in psutil.pids():
+        command = _command(pid)
         name = next((one.name for one in named if one.command in command), None)
-        if name is not None and len(found[name]) < _MOST_PROCESSES:
-            found[name].append(Found(process, _role(command)))
+        if name is None or pid in kin or len(found[name]) >= _MOST_PROCESSES:
+            continue
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if _may_touch(process.uids()):
+                found[name].append(Found(process, _role(command)))
     return found
 
 
@@ -130,9 +115,23 @@ def _kin() -> set[int]:
     return {own.pid, 1, *(parent.pid for parent in own.parents())}
 
 
-def _may_touch(uids: tuple[int, int, int] | None, mine: int) -> bool:
+def _command(pid: int) -> str:
+    """A process's command line; empty for kernel threads, and for what is gone or hidden."""
+    try:
+        return (
+            (_PROC / str(pid) / "cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+        )
+    except OSError:
+        return ""
+
+
+def _may_touch(uids: tuple[int, int, int]) -> bool:
     """Root may touch anybody's; others their own: real and effective user are theirs."""
-    return uids is not None and (mine == 0 or uids[:2] == (mine, mine))
+    mine = os.geteuid()
+    return mine == 0 or uids[:2] == (mine, mine)
 
 
 def _role(command: str) -> str:

@@ -19,11 +19,10 @@ from pydantic import JsonValue
 
 from config.errors import ConflictError, InputError, UnavailableError
 from optimizers.targets.base import Guard
-from optimizers.targets.processes_found import Thread, began_at
+from optimizers.targets.processes_facts import AFFINITY, NICE, Thread
+from optimizers.targets.processes_found import began_at
 from optimizers.targets.processes_values import Standing, folded, standing, wanted_of
 from registry.agent_records import Change
-
-NICE, AFFINITY = "nice", "affinity"
 
 _ONLINE = Path("/sys/devices/system/cpu/online")
 _CAP_SYS_NICE = 23

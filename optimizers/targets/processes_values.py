@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from optimizers.targets.processes_found import Thread
+from optimizers.targets.processes_facts import Thread
 from registry.agent_records import canonical_json
 
 Values = Mapping[Thread, JsonValue]

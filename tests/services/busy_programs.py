@@ -32,10 +32,10 @@ def mark() -> str:
 
 
 @contextmanager
-def program(code: str, marked: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python code in a process whose command line ends with the mark, until the block ends."""
+def program(code: str, marked: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Python code in a process whose command line holds the mark, until the block ends."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, marked],
+        [sys.executable, "-c", code, marked, *arguments],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -69,6 +69,21 @@ def cgroup_v1(controller: str) -> Iterator[Path]:
         yield folder
     finally:
         _remove(folder)
+
+
+@contextmanager
+def crowd_of_cgroups(*names: str) -> Iterator[list[Path]]:
+    """Real cgroups that divide a share of the processor among them, hardly disturbed by others."""
+    with cgroup_v1("cpu") as outer:
+        (outer / "cpu.shares").write_text("32768")
+        folders = [outer / name for name in names]
+        for folder in folders:
+            folder.mkdir()
+        try:
+            yield folders
+        finally:
+            for folder in folders:
+                _remove(folder)
 
 
 def join(folder: Path, pid: int) -> None:

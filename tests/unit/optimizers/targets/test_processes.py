@@ -23,7 +23,8 @@ from config.performance_settings import (
 )
 from config.settings import Settings
 from optimizers.plugins import PluginContext
-from optimizers.targets.processes import ProcessesFacts, ProcessesTarget, make
+from optimizers.targets.processes import ProcessesTarget, make
+from optimizers.targets.processes_facts import ProcessesFacts
 from optimizers.testing import FreeGuard, check_target
 from registry.agent_records import Change
 from tests.services.busy_programs import (

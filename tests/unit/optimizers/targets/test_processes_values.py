@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from optimizers.targets.processes_found import Thread
+from optimizers.targets.processes_facts import Thread
 from optimizers.targets.processes_values import Standing, folded, standing, wanted_of
 
 _NICE = st.integers(-20, 19)
