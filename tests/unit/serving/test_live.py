@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import numpy as np
 import pytest
-from sqlalchemy import Engine
 
-from config.clock import SystemClock
 from registry import version_tags
 from registry.aliases import AliasHistory
 from registry.exposures import ExposureStore
@@ -25,76 +19,13 @@ from registry.feedback import FeedbackStore
 from registry.knobs import KnobStore
 from registry.ledger.database import open_ledger
 from registry.mlflow_models import ModelRegistry
-from registry.records import Route, RouteMode, Variant
-from registry.routing import RouteStore
+from registry.records import RouteMode, Variant
 from registry.splitter import bucket
-from tests.services.mlflow_server import mlflow_server
-from tests.services.predictor import (
-    FEATURES,
-    RunningPredictor,
-    running_predictor,
-    write_classifier,
-)
-from tests.services.processes import free_port, wait_until
+from tests.services.live_predictor import CLOCK, ROW, World, label
+from tests.services.predictor import FEATURES, running_predictor, write_classifier
+from tests.services.processes import wait_until
 
-ROW = [[0.0] * FEATURES]
-CLOCK = SystemClock()
 WORKERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """A predictor with its registry and its ledger."""
-
-    registry: ModelRegistry
-    predictor: RunningPredictor
-    home: Path
-    ledger: Engine
-    workers: int = 1
-
-    def publish(self, model: str, *classes: int, fails: bool = False) -> None:
-        """Register versions that answer these classes; the first becomes the champion."""
-        for always in classes:
-            path = write_classifier(self.home / f"{uuid4().hex}.onnx", always, fails=fails)
-            self.registry.register(model, path)
-        self.registry.set_alias(model, "champion", 1)
-
-    def route(self, model: str, mode: RouteMode, weight: float = 0.0) -> Route:
-        store = RouteStore(self.ledger, CLOCK)
-        return store.put(
-            model,
-            expected_revision=store.current(model).revision,
-            mode=mode,
-            champion=1,
-            challenger=2,
-            weight=weight,
-            experiment_id=f"exp-{model}",
-            salt=f"salt-{model}",
-            by="test",
-            reason="a test",
-        )
-
-    def arms(self, model: str) -> list[tuple[str, int]]:
-        with self.predictor.client() as client:
-            plan = client.get("/models").json()["models"].get(model)
-        return [(arm["variant"], arm["version"]) for arm in plan["arms"]] if plan else []
-
-    def arms_by_worker(self, model: str) -> list[set[tuple[str, int]]]:
-        """What every worker serves, as the metrics of any of them show it."""
-        with self.predictor.client() as client:
-            lines = client.get("/metrics").text.splitlines()
-        arms: dict[str, set[tuple[str, int]]] = {}
-        for line in lines:
-            if "served_version{" in line and f'model="{model}"' in line:
-                labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
-                version = int(float(line.rpartition(" ")[2]))
-                arms.setdefault(labels["worker"], set()).add((labels["variant"], version))
-        return list(arms.values())
-
-    def await_arms(self, model: str, *arms: tuple[str, int]) -> None:
-        wanted = [set(arms)] * self.workers
-        what = f"{model} to be served by {arms} on all workers"
-        wait_until(lambda: self.arms_by_worker(model) == wanted, 40, what)
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +40,6 @@ def world(mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def model() -> str:
     return f"model-{uuid4().hex[:8]}"
-
-
-def label(answer: httpx.Response) -> int:
-    assert answer.status_code == 200, answer.text
-    return int(answer.json()["outputs"]["label"][0])
 
 
 def test_the_champion_answers_on_every_route(world: World, model: str) -> None:
@@ -352,68 +278,3 @@ def test_metrics_show_all_workers_on_any_of_them(world: World) -> None:
             return len(set(re.findall(r'worker="([^"]+)"', client.get("/metrics").text)))
 
     wait_until(lambda: workers() == WORKERS, 40, "both workers")
-
-
-def test_it_serves_on_without_the_registry_and_restarts_without_it(tmp_path: Path) -> None:
-    port = free_port()
-    folder = tmp_path / "mlflow"
-    folder.mkdir()
-    home = tmp_path / "home"
-    with mlflow_server(folder, port) as uri:
-        registry = ModelRegistry(uri, CLOCK)
-        for always in (0, 1):
-            registry.register("digits", write_classifier(tmp_path / f"{always}.onnx", always))
-        registry.set_alias("digits", "champion", 1)
-        with running_predictor(home, uri) as predictor:
-            ledger = open_ledger(f"sqlite:///{home}/ledger.db")
-            world = World(registry, predictor, home, ledger)
-            world.route("digits", RouteMode.AB, 0.5)
-            world.await_arms("digits", ("champion", 1), ("challenger", 2))
-    with running_predictor(home, uri) as predictor:  # the registry is down now
-        world = World(registry, predictor, home, ledger)
-        world.await_arms("digits", ("champion", 1), ("challenger", 2))
-        with predictor.client() as client:
-            wait_until(lambda: "registry" in client.get("/models").json()["stale"], 40, "the news")
-            assert label(client.post("/predict/digits", json={"inputs": ROW, "key": "a"})) in (0, 1)
-        # The ledger still answers: a trial can be stopped while the registry is away.
-        world.route("digits", RouteMode.NONE)
-        world.await_arms("digits", ("champion", 1))
-        with mlflow_server(folder, port):
-            registry.set_alias("digits", "champion", 2)
-            world.await_arms("digits", ("champion", 2))
-    ledger.dispose()
-
-
-def test_counts_are_written_when_it_is_asked_to_stop(mlflow_uri: str, tmp_path: Path) -> None:
-    registry = ModelRegistry(mlflow_uri, CLOCK)
-    name = f"model-{uuid4().hex[:8]}"
-    registry.register(name, write_classifier(tmp_path / "m.onnx", 0))
-    registry.set_alias(name, "champion", 1)
-    home = tmp_path / "home"
-    with (
-        running_predictor(
-            home, mlflow_uri, SERVING__FLUSH_SECONDS=60, SERVING__MODELS=name
-        ) as predictor,
-        predictor.client() as client,
-    ):
-        for _ in range(7):
-            assert label(client.post(f"/predict/{name}", json={"inputs": ROW})) == 0
-    ledger = open_ledger(f"sqlite:///{home}/ledger.db")
-    assert ExposureStore(ledger).version_totals(name, 1, 0.0).count == 7
-    ledger.dispose()
-
-
-def test_workers_end_when_their_supervisor_is_killed(mlflow_uri: str, tmp_path: Path) -> None:
-    with running_predictor(tmp_path / "home", mlflow_uri) as predictor:
-        os.kill(predictor.pid, signal.SIGKILL)
-
-        def gone() -> bool:
-            try:
-                httpx.get(f"{predictor.url}/livez", timeout=1.0)
-            except httpx.ConnectError:
-                return True
-            except httpx.HTTPError:
-                return False  # it went down while it was asked
-            return False
-
-        wait_until(gone, 40, "the port to be free")
