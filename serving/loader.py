@@ -24,7 +24,7 @@ _FIRST_FACTOR = 3
 # Left to everybody else.
 _RESERVE = 64 * 1024 * 1024
 _MEGABYTE = 1024 * 1024
-_AGAIN_S = 5.0
+_AGAIN_S = 1.0
 
 
 class Loader:

@@ -117,3 +117,25 @@ def write_classifier(path: Path, always: int, *, inputs: str = "X", fails: bool 
     opset = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
     return path
+
+
+def write_heavy(path: Path, always: int, *, megabytes: int) -> Path:
+    """Write a model like `write_classifier`'s whose weights take so many MB."""
+    width = megabytes * 1024 * 1024 // (4 * (FEATURES + CLASSES))
+    row = helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, FEATURES])
+    label = helper.make_tensor_value_info("label", TensorProto.INT64, [None])
+    weights = [
+        numpy_helper.from_array(np.ones((FEATURES, width), np.float32), "wide"),
+        numpy_helper.from_array(np.zeros((width, CLASSES), np.float32), "narrow"),
+        numpy_helper.from_array(np.eye(CLASSES, dtype=np.float32)[always] * 5, "bias"),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["X", "wide"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "narrow"], ["z"]),
+        helper.make_node("Add", ["z", "bias"], ["s"]),
+        helper.make_node("ArgMax", ["s"], ["label"], axis=1, keepdims=0),
+    ]
+    graph = helper.make_graph(nodes, "heavy", [row], [label], weights)
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return path

@@ -47,7 +47,7 @@ def test_the_session_of_a_version_follows_its_own_knobs() -> None:
 
 
 def test_what_is_no_number_is_no_knob() -> None:
-    written = {
+    written: dict[str, dict[str, object]] = {
         "serving": {"max_batch_size": 8, "queue_limit": "many", "max_wait_ms": math.inf},
         "serving/digits": {"max_batch_size": None, "cache_entries": math.nan},
     }
