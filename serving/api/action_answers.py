@@ -69,6 +69,8 @@ def summary(action: Action) -> ActionSummary:
         risk=proposal.risk,
         expected_improvement=EstimateAnswer(**asdict(proposal.expected)),
         success_probability=decision.success_probability,
+        success_low=decision.success_low,
+        success_high=decision.success_high,
         reversible=proposal.reversible,
         approval=decision.approval,
         reason=action.reason,

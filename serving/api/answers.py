@@ -257,13 +257,15 @@ class EffectAnswer(Answer):
 
 
 class ActionSummary(RecentAction):
-    """An action as lists show it."""
+    """An action as lists show it; its success is as probable as between `…_low` and `…_high`."""
 
     target: str
     priority: str
     risk: float
     expected_improvement: EstimateAnswer
     success_probability: float
+    success_low: float
+    success_high: float
     reversible: bool
     approval: str
     reason: str

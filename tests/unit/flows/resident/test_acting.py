@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from optimizers.plugins import Installed
 from optimizers.targets.base import Guard, Observed, ObserveOnly
 from registry.agent_records import Action, ActionState, Effect, Observation, Verdict
 from tests.services.agent_samples import SampleCapability, action, proposal
+from tests.services.processes import wait_until
 
 
 class Switch:
@@ -113,6 +116,20 @@ def test_a_person_who_cancels_has_it_undone(scene: Scene) -> None:
     assert not scene.switch.on
     told = [str(one.body) for one in scene.world.stores.actions.stories(scene.id)]
     assert any("a person cancelled" in one for one in told)
+
+
+def test_a_pause_has_what_is_in_flight_put_back_at_once(scene: Scene) -> None:
+    scene.switch.verdict = None
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(carry_out, scene.world, scene.id, holder="run-1")
+        wait_until(lambda: scene.switch.on, 10.0, "it is applied")
+        begun = time.monotonic()
+        scene.world.stores.control.pause("Ada", "stop")
+        wait_until(lambda: not scene.switch.on, 10.0, "it is put back")
+        took = time.monotonic() - begun
+        assert under_way.result(10.0).state is ActionState.ROLLED_BACK
+    # It looks twice a second; the rest is for a machine that has other work.
+    assert took < 3.0
 
 
 def test_cancelled_before_it_began_it_is_rejected(scene: Scene) -> None:
