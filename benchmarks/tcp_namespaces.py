@@ -8,19 +8,23 @@ joined with each other only.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 PREFIX = "pstcp"
 DEVICE = "link0"
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 
 _ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
-_LOCK = Path("/run/prime-spark-tcp.lock")
+_TURN = Path("/run/prime-spark-tcp.turn")
+_USERS = Path("/run/prime-spark-tcp.users")
 _NAMED = Path("/run/netns")
 _LOSS = """
 table inet loss {
@@ -69,7 +73,8 @@ class Scene:
 
     def set_knob(self, namespace: str, name: str, value: str) -> None:
         """Set a `sysctl` of one of the two."""
-        inside(namespace, "sysctl", "-qw", f"{name}={value}")
+        path = "/proc/sys/" + name.replace(".", "/")
+        inside(namespace, "sh", "-c", 'echo "$1" > "$2"', "sh", value, path)
 
 
 def inside(namespace: str, *command: str, text: str | None = None) -> str:
@@ -78,9 +83,15 @@ def inside(namespace: str, *command: str, text: str | None = None) -> str:
 
 
 @contextmanager
-def two_namespaces(algorithm: str = "cubic") -> Iterator[Scene]:
-    """Two namespaces with this congestion control, joined by a veth pair, until the block ends."""
-    scene = Scene(f"{PREFIX}{os.getpid()}a", f"{PREFIX}{os.getpid()}b")
+def two_namespaces(tag: str = "", algorithm: str = "cubic") -> Iterator[Scene]:
+    """Two namespaces with this congestion control, joined by a veth pair, until the block ends.
+
+    Args:
+        tag: letters that tell scenes of one process apart.
+        algorithm: the congestion control they begin with.
+    """
+    stem = f"{PREFIX}{os.getpid()}{tag}"
+    scene = Scene(f"{stem}a", f"{stem}b")
     sweep()
     with _allowed(algorithm):
         try:
@@ -116,9 +127,6 @@ def all_knobs(namespace: str) -> Mapping[str, bytes]:
         "    except OSError: pass\n"
         "print(json.dumps(found))"
     )
-    import json  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
     found = json.loads(inside(namespace, sys.executable, "-c", script))
     return {name: bytes.fromhex(value) for name, value in found.items()}
 
@@ -139,27 +147,42 @@ def _allowed(algorithm: str) -> Iterator[None]:
     Outside of the first namespace only those can be set that are allowed to everybody. The list is
     of the whole machine: whoever is the last to need more puts it back as it was found.
     """
-    with _LOCK.open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = _ALLOWED.read_text()
-        lock.seek(0)
-        original = lock.read() or before
-        if algorithm not in before.split():
-            lock.truncate(0)
-            lock.write(original)
-            lock.flush()
-            _ALLOWED.write_text(f"{before.strip()} {algorithm}\n")
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with _USERS.open("a+") as users:
+        with _alone():
+            fcntl.flock(users, fcntl.LOCK_SH)
+            _allow(users, algorithm)
         try:
             yield
         finally:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                lock.seek(0)
-                original = lock.read()
-                if original:
-                    _ALLOWED.write_text(original)
-                lock.truncate(0)
+            with _alone(), suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _restore(users)
+
+
+def _allow(users: TextIO, algorithm: str) -> None:
+    before = _ALLOWED.read_text()
+    if algorithm in before.split():
+        return
+    users.seek(0)
+    if not users.read():
+        users.write(before)
+        users.flush()
+    _ALLOWED.write_text(f"{before.strip()} {algorithm}\n")
+
+
+def _restore(users: TextIO) -> None:
+    users.seek(0)
+    original = users.read()
+    if original:
+        _ALLOWED.write_text(original)
+        users.truncate(0)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with _TURN.open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 def _alive(name: str) -> bool:

@@ -59,7 +59,7 @@ def path_between(scene: Scene, *, delay_ms: float, mbit: float) -> Iterator[str]
         yield ADDRESSES[1]
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def _prepare(name: str, address: str, mbit: float, queue: int) -> None:

@@ -92,9 +92,10 @@ class Case:
                 yield one
 
     def failed(self, knob: str, after: str) -> bool:
-        """Whether this was tried against this limit within the last day, and put back."""
+        """Whether this was tried against this limit within the last day, and did not help."""
         return any(
             one.proposal.change is not None
+            and one.effect is not None
             and (one.proposal.change.knob, one.proposal.change.after) == (knob, after)
             and one.proposal.parameters.get("limit") == self.limit
             for one in self.own_actions(ActionState.ROLLED_BACK)
@@ -140,7 +141,7 @@ def _remedy(case: Case, after: str, what: tuple[str, str], goal: tuple[str, Dire
 
 
 def _guardrails(case: Case, goal: str) -> tuple[str, ...]:
-    wanted = (GOODPUT,) if goal == LATENCY else ("slow_traffic_share",)
+    wanted = (GOODPUT,) if goal == LATENCY else ("delayed_traffic_share",)
     known = case.last("memory_pressures_per_second") is not None
     return (*wanted, "memory_pressures_per_second") if known else wanted
 

@@ -150,7 +150,7 @@ class NetworkTarget:
             ("network_latency_ms", measures.weighted_quantile(trips, 0.5), "ms"),
             ("network_latency_p90_ms", measures.weighted_quantile(trips, 0.9), "ms"),
             ("network_latency_least_ms", least, "ms"),
-            ("slow_traffic_share", measures.slow_share(trips, self._slow_ms), "share"),
+            ("delayed_traffic_share", measures.delayed_share(flows, self._slow_ms), "share"),
         ):
             readings.add(metric, value, unit)
 

@@ -13,6 +13,10 @@ _OTHERS = 0.2
 # Of its receive buffer, what arrives in a round trip when the buffer is what holds it back.
 _FILLED = 0.2
 _LEAST_BYTES = 4096
+# A connection that has hardly begun has no speed yet.
+_LEAST_BUSY_MS = 100
+# A path whose queue holds as much as is under way, as is usual, doubles the round trip when full.
+_QUEUED = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,12 @@ def goodput(flows: Sequence[Flow], algorithm: str) -> float | None:
     """Acknowledged bytes a second of the time in which there was something to send.
 
     Only connections under the congestion control that is set now count: others keep the one they
-    were born with. None while those others are many, and while nothing is sent.
+    were born with. None while those others are many, and while next to nothing is sent.
     """
     busy = sum(one.busy_ms for one in flows)
     own = [one for one in flows if one.connection.algorithm == algorithm]
     own_busy = sum(one.busy_ms for one in own)
-    if own_busy <= 0 or own_busy < (1.0 - _OTHERS) * busy:
+    if own_busy < max(_LEAST_BUSY_MS, (1.0 - _OTHERS) * busy):
         return None
     return 1000.0 * sum(one.acked for one in own) / own_busy
 
@@ -168,9 +172,17 @@ def weighted_quantile(sorted_weights: Sequence[tuple[float, int]], share: float)
     return None
 
 
-def slow_share(sorted_weights: Sequence[tuple[float, int]], over: float) -> float | None:
-    """The share of the weight whose value is over a bound; None without any."""
-    return _share((weight if value > over else 0, weight) for value, weight in sorted_weights)
+def delayed_share(flows: Iterable[Flow], slow_ms: float) -> float | None:
+    """The share of the traffic that is slow because it waits in queues; None without traffic.
+
+    That is a round trip over `slow_ms` and several times the least there was.
+    """
+    return _share((one.traffic if _delayed(one, slow_ms) else 0, one.traffic) for one in flows)
+
+
+def _delayed(flow: Flow, slow_ms: float) -> bool:
+    now, least = flow.connection.round_trip_ms, flow.connection.least_round_trip_ms
+    return now > slow_ms and now > _QUEUED * least
 
 
 def _share(parts: Iterable[tuple[int, int]]) -> float | None:

@@ -54,8 +54,14 @@ def read_connections(timeout_s: float) -> tuple[Connection, ...]:
 
 def read_listeners(timeout_s: float) -> tuple[Listener, ...]:
     """The listening sockets of the calling thread's namespace; errors as above."""
-    lines = [line.split() for line in _run(_LISTENING, timeout_s).splitlines()]
-    return tuple(Listener(parts[3], int(parts[2])) for parts in lines if len(parts) > 3)
+    return parse_listeners(_run(_LISTENING, timeout_s))
+
+
+def parse_listeners(text: str) -> tuple[Listener, ...]:
+    """The lines of `ss` about listening sockets."""
+    lines = [line.split() for line in text.splitlines()]
+    fit = [parts for parts in lines if len(parts) > 3 and parts[2].isdigit()]
+    return tuple(Listener(parts[3], int(parts[2])) for parts in fit)
 
 
 def parse_connection(line: str) -> Connection | None:

@@ -1,0 +1,79 @@
+"""Programs for child processes that work on a network target: without permission, or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+ADVICE = """
+import json
+from config.clock import SystemClock, epoch
+from config.errors import InputError
+from config.settings import Settings
+from optimizers.performance.tcp_tuning import TcpTuning
+from optimizers.targets.network import NetworkTarget
+from optimizers.targets.network_knobs import RMEM
+from optimizers.testing.guards import FreeGuard
+from optimizers.view import View
+from registry.agent_records import Change, Observation
+
+target = NetworkTarget(SystemClock(), 50.0)
+facts = target.observe(100.0, 5.0).facts
+try:
+    value = target.read(RMEM)
+    target.write(Change(RMEM, value, "4096\\t16384\\t7000000"), FreeGuard())
+    refusal = ""
+except InputError as error:
+    refusal = str(error)
+seen = [Observation("network", "receive_limited_share", 0.9, at) for at in (40.0, 70.0, 100.0)]
+history = {("network", "receive_limited_share"): seen}
+view = View(at=100.0, history=history, facts={"network": facts})
+capability = TcpTuning(Settings())
+[finding] = capability.detect(view)
+print(json.dumps({
+    "writable": facts.writable, "kept": target.read(RMEM) == value, "refusal": refusal,
+    "finding": finding.text, "proposals": len(capability.propose(finding, view)),
+}))
+"""
+
+KILLED = """
+import os, signal, sys
+from config.clock import SystemClock
+from optimizers.targets.network import NetworkTarget
+from registry.agent_records import Change
+
+class Killing:
+    def check(self):
+        if sys.argv[2] == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+target = NetworkTarget(SystemClock(), 50.0, sys.argv[1])
+target.write(Change(*sys.argv[3:6]), Killing())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def advice_without_permission(namespace: str) -> dict[str, object]:
+    """What target and capability come to for a user who may change nothing."""
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    command = ["ip", "netns", "exec", namespace, *nobody, sys.executable, "-c", ADVICE]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, env=_bare(), cwd=ROOT
+    )
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def killed_while_writing(namespace: str, when: str, knob: str, before: str, after: str) -> int:
+    """Change a knob in a process that is killed before the write, or right after it."""
+    command = [sys.executable, "-c", KILLED, namespace, when, knob, before, after]
+    return subprocess.run(command, check=False, timeout=60, env=_bare(), cwd=ROOT).returncode
+
+
+def _bare() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
