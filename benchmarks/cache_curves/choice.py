@@ -31,7 +31,7 @@ class Choice:
     predicted: Rate
 
 
-def choose_size(curve: HitCurve, *, target: float, most: int) -> Choice | None:
+def choose_size(curve: HitCurve, *, target: float, most: int, present: int = 0) -> Choice | None:
     """Return the smallest size that reaches the target, or the knee of the curve.
 
     The target counts as reached by as much more as the prediction may be wrong, where a size up to
@@ -41,6 +41,7 @@ def choose_size(curve: HitCurve, *, target: float, most: int) -> Choice | None:
         curve: of the cache.
         target: the hit rate that is wanted.
         most: the largest size that is allowed.
+        present: its size; the knee is that of the curve beyond it.
 
     Returns:
         None where the window is too short to say anything.
@@ -50,7 +51,7 @@ def choose_size(curve: HitCurve, *, target: float, most: int) -> Choice | None:
         return None
     size = smallest(curve, target, limit)
     if size is None:
-        size = knee(curve, limit)
+        size = knee(curve, limit, start=min(present, limit - 1))
         return Choice(size, Basis.KNEE, curve.rate(size))
     rate = curve.rate(size)
     surer = smallest(curve, target + (rate.mean - rate.low), limit)
@@ -64,17 +65,18 @@ def smallest(curve: HitCurve, rate: float, most: int) -> int | None:
     return _first(lambda size: curve.at(size) >= rate, most)
 
 
-def knee(curve: HitCurve, most: int) -> int:
-    """The size, from 1 to `most`, at which the curve lies highest above its chord from 0 to `most`.
+def knee(curve: HitCurve, most: int, *, start: int = 0) -> int:
+    """The size at which the curve from `start` to `most` lies highest above its chord.
 
     That is where one more entry begins to bring less than entries do on the average (Satopää,
     Albrecht, Irwin, Raghavan, "Finding a kneedle in a haystack", ICDCSW 2011, without smoothing:
     the curve only rises).
     """
-    spaced = (np.linspace(1, most, _POINTS), np.geomspace(1, most, _POINTS))
-    sizes = np.unique(np.rint(np.concatenate(spaced)).astype(np.int64))
-    heights = np.array([curve.at(int(size)) for size in sizes])
-    return int(sizes[np.argmax(heights - sizes / most * heights[-1])])
+    length = most - start
+    spaced = (np.linspace(1, length, _POINTS), np.geomspace(1, length, _POINTS))
+    steps = np.unique(np.rint(np.concatenate(spaced)).astype(np.int64))
+    heights = np.array([curve.at(start + int(step)) for step in steps]) - curve.at(start)
+    return start + int(steps[np.argmax(heights - steps / length * heights[-1])])
 
 
 def justified_size(curve: HitCurve, *, present: int, target: float) -> int | None:

@@ -52,7 +52,7 @@ class Limits:
     seconds: float
     commands: int = 2_000_000
     megabytes: float = 256.0
-    behind_s: float = 1.0
+    behind_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

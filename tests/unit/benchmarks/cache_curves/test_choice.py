@@ -29,6 +29,13 @@ def test_a_target_out_of_reach_gives_the_knee_within_the_bound() -> None:
     assert 1 < choice.size < 1000
 
 
+def test_a_cache_that_has_to_grow_grows_to_the_knee_beyond_its_size() -> None:
+    choice = choose_size(ZIPF, target=0.999, most=3000, present=1000)
+    assert choice is not None
+    assert (choice.basis, choice.size) == (Basis.KNEE, knee(ZIPF, 3000, start=1000))
+    assert 1000 < choice.size < 3000
+
+
 def test_the_knee_of_a_loop_is_where_it_fits() -> None:
     loop = hit_curve([np.tile(np.arange(300, dtype=np.uint64), 5)])
     assert knee(loop, 300) == 300

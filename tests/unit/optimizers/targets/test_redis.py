@@ -64,7 +64,7 @@ def test_it_tells_hits_evictions_and_memory(redis_server: RunningRedis) -> None:
     assert 0.5 < first["memory_mb"] < 8.0
     for key in range(40):
         client.get(f"key:{key}")
-    _fill(client, 36_000)
+    _fill(client, 50_000)
     after = target.observe(time.time(), 5.0)
     found = _values(after)
     assert found["cache_hit_rate"] == pytest.approx(0.25)
