@@ -35,6 +35,7 @@ LATENCY = "network_latency_ms"
 # (https://docs.kernel.org/networking/ip-sysctl.html, tcp_rmem and tcp_wmem).
 _USUAL_BYTES = {RMEM: 6 * 1024 * 1024, WMEM: 4 * 1024 * 1024}
 _MB = 1_000_000
+_INT_MAX = 2**31 - 1
 _LONGEST_QUEUE = 65_536
 # They take what they are not refused, so queues fill; the others keep to what the path carries.
 _LOSS_BASED = frozenset({"cubic", "reno"})
@@ -158,7 +159,7 @@ def _larger_buffer(case: Case, knob: str, goal: str) -> Remedy | None:
 
 def most_bytes(settings: TcpSettings) -> int:
     """The largest socket buffer that is ever set, bytes."""
-    return int(settings.max_buffer_mb * _MB)
+    return min(int(settings.max_buffer_mb * _MB), _INT_MAX)
 
 
 def larger(value: str, usual: int, most: int) -> str | None:
