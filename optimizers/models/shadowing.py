@@ -6,28 +6,24 @@ no user is at risk. It decides nothing: what users do with an answer cannot be s
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from benchmarks.significance.fixed import Comparison
 from benchmarks.significance.moments import Moments
 from benchmarks.significance.paired import paired_mean
-from config.errors import ConflictError, LedgerUnavailable
+from config.errors import ConflictError
 from optimizers.models.desk import Desk
 from optimizers.models.leases import holding
+from optimizers.models.splitting import begin_experiment, open_route, wait_holding
 from optimizers.models.trial_end import close_split
 from registry.records import (
     CHAMPION_ALIAS,
     Experiment,
-    ExperimentState,
     PairedTotals,
     RouteMode,
-    TrialLease,
     TrialVerdict,
 )
 from registry.trial_config import ABTestConfig
-
-_MAX_SLICE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +47,11 @@ def run_shadow(desk: Desk, config: ABTestConfig, holder: str) -> ShadowReport:
         raise ConflictError(f"@champion of {model} is not version {config.model_a} any more")
     if desk.registry.version(model, config.model_b).retired:
         raise ConflictError(f"version {config.model_b} of {model} is retired; register it again")
-    experiment = desk.experiments.create(
-        Experiment(
-            id=config.test_id,
-            model=model,
-            champion=config.model_a,
-            challenger=config.model_b,
-            mode=RouteMode.SHADOW,
-            salt=config.test_id,
-            weight=1.0,
-            config=config,
-            state=ExperimentState.RUNNING,
-            verdict=None,
-            reason="",
-            started_at=desk.clock.now(),
-            flow_run_id=holder,
-        )
-    )
+    experiment = begin_experiment(desk, config, holder, RouteMode.SHADOW, 1.0)
     with holding(desk, experiment.id, holder) as lease:
         try:
             _open(desk, experiment)
-            _wait(desk, config.duration_seconds, lease)
+            wait_holding(desk, lease, config.duration_seconds)
         finally:
             close_split(desk, experiment.id, "the shadow is over")
         report = _report(desk, experiment)
@@ -80,27 +60,9 @@ def run_shadow(desk: Desk, config: ABTestConfig, holder: str) -> ShadowReport:
 
 
 def _open(desk: Desk, experiment: Experiment) -> None:
-    route = desk.routes.current(experiment.model)
-    desk.routes.put(
-        experiment.model,
-        expected_revision=route.revision,
-        mode=RouteMode.SHADOW,
-        champion=experiment.champion,
-        challenger=experiment.challenger,
-        weight=experiment.weight,
-        experiment_id=experiment.id,
-        salt=experiment.salt,
-        by="shadow",
-        reason=f"version {experiment.challenger} in the shadow of version {experiment.champion}",
-    )
-
-
-def _wait(desk: Desk, seconds: float, lease: TrialLease) -> None:
-    end = desk.clock.monotonic() + seconds
-    while (left := end - desk.clock.monotonic()) > 0:
-        desk.wait(min(left, desk.lease_s / 3, _MAX_SLICE_S))
-        with suppress(LedgerUnavailable):
-            desk.experiments.renew(lease)
+    revision = desk.routes.current(experiment.model).revision
+    reason = f"version {experiment.challenger} in the shadow of version {experiment.champion}"
+    open_route(desk, experiment, revision=revision, by="shadow", reason=reason)
 
 
 def _report(desk: Desk, experiment: Experiment) -> ShadowReport:

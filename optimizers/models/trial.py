@@ -16,7 +16,6 @@ challenger that won is promoted (`promotion` does that, once the end of the test
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -25,10 +24,10 @@ from config.clock import epoch
 from config.errors import ConflictError, LedgerUnavailable, RegistryUnavailable
 from optimizers.models.desk import Decision, Desk, move_stage, name_challenger
 from optimizers.models.leases import holding
+from optimizers.models.splitting import begin_experiment, open_route, wait_holding
 from registry.records import (
     CHAMPION_ALIAS,
     Experiment,
-    ExperimentState,
     Look,
     RouteMode,
     Stage,
@@ -39,7 +38,6 @@ from registry.trial_config import ABTestConfig
 
 DECIDED = "trial_decided"
 
-_MAX_SLICE_S = 5.0
 # Clocks are slewed by less, and a busy machine delays a look by less.
 _STEP_S = 30.0
 _NOT_READY = {
@@ -72,7 +70,7 @@ def run_trial(desk: Desk, config: ABTestConfig, holder: str) -> Decision:
     if known is not None:
         return known
     with holding(desk, config.test_id, holder) as lease:
-        controller = _Controller(desk, config, lease)
+        controller = _Controller(desk, experiment, lease)
         decision = controller.open() or controller.watch()
         decide(desk, lease, decision)
     return decision
@@ -104,23 +102,7 @@ def decide(desk: Desk, lease: TrialLease, decision: Decision) -> None:
 def _begin(desk: Desk, config: ABTestConfig, holder: str) -> Experiment:
     if desk.experiments.get(config.test_id) is None:
         _check_versions(desk, config)
-    return desk.experiments.create(
-        Experiment(
-            id=config.test_id,
-            model=config.model,
-            champion=config.model_a,
-            challenger=config.model_b,
-            mode=RouteMode.AB,
-            salt=config.test_id,
-            weight=config.traffic_split,
-            config=config,
-            state=ExperimentState.RUNNING,
-            verdict=None,
-            reason="",
-            started_at=desk.clock.now(),
-            flow_run_id=holder,
-        )
-    )
+    return begin_experiment(desk, config, holder, RouteMode.AB, config.traffic_split)
 
 
 def _check_versions(desk: Desk, config: ABTestConfig) -> None:
@@ -148,7 +130,7 @@ class _Controller:
     """The holder of the lease at work."""
 
     desk: Desk
-    config: ABTestConfig
+    experiment: Experiment
     lease: TrialLease
     looks: list[Look] = field(init=False)
     began: float = field(init=False)
@@ -160,6 +142,11 @@ class _Controller:
         self.began = self.desk.clock.monotonic()
         self.offset = self._offset()
         self.step = _set_back(self.looks)
+
+    @property
+    def config(self) -> ABTestConfig:
+        """The test's configuration, as it was begun with."""
+        return self.experiment.config
 
     def _offset(self) -> float:
         """Wall time less monotonic time: it changes when, and as much as, the clock is stepped."""
@@ -208,18 +195,7 @@ class _Controller:
             return None
         if self.looks:
             return _split_changed(route.by, route.reason)
-        desk.routes.put(
-            config.model,
-            expected_revision=route.revision,
-            mode=RouteMode.AB,
-            champion=config.model_a,
-            challenger=config.model_b,
-            weight=config.traffic_split,
-            experiment_id=config.test_id,
-            salt=config.test_id,
-            by="ab_test",
-            reason=reason,
-        )
+        open_route(desk, self.experiment, revision=route.revision, by="ab_test", reason=reason)
         desk.checkpoint("split open")
         return None
 
@@ -232,14 +208,9 @@ class _Controller:
                 return decision
 
     def _wait_for_look(self) -> None:
-        """Let the time to the next look pass, in slices short enough to keep the lease."""
-        clock = self.desk.clock
+        """Let the time to the next look pass."""
         left = self.config.duration_seconds - self.elapsed
-        wake = clock.monotonic() + min(self.config.look_seconds, max(left, 0.05))
-        while (rest := wake - clock.monotonic()) > 0:
-            self.desk.wait(min(rest, self.desk.lease_s / 3, _MAX_SLICE_S))
-            with suppress(LedgerUnavailable):
-                self.desk.experiments.renew(self.lease)
+        wait_holding(self.desk, self.lease, min(self.config.look_seconds, max(left, 0.05)))
 
     def _look(self) -> Decision | None:
         try:
