@@ -1,16 +1,22 @@
-"""A model's way from a watched folder to a device, each step an action, on real servers.
+"""A model's way from a watched folder to a device and on, each step an action, on real servers.
 
 The file is found and registered, its benchmark accepts it, it becomes the first champion and is
-seen served by the real predictor, and a bento of it is built.
+seen served by the real predictor, and a bento of it is built. Then users' labels show that it is
+right too seldom: it is trained anew, the new version is tried on the live traffic, and wins.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
+import httpx
 import pytest
 
 from config.clock import SystemClock
@@ -24,12 +30,13 @@ from optimizers.learning import believe
 from optimizers.models.facts import TARGET
 from optimizers.view import View
 from registry.agent_records import Action, ActionState, Proposal
+from registry.evaluation import EvaluationData
 from registry.mlflow_models import ModelRegistry
-from registry.records import CHAMPION_ALIAS, Stage
+from registry.records import CHAMPION_ALIAS, PREVIOUS_ALIAS, RouteMode, Stage, TrialVerdict
 from tests.services.predictor import running_predictor
 from tests.services.prefect_server import PrefectServer, worker
-from tests.services.processes import free_port
-from tests.services.toy_models import network
+from tests.services.processes import LOOPBACK, free_port, wait_until
+from tests.services.toy_models import BY_NOW, network
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -38,11 +45,12 @@ POOL = "model-actions"
 PLACE = "pi"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world(
-    mlflow_uri: str, prefect_api: PrefectServer, tmp_path: Path
+    mlflow_uri: str, prefect_api: PrefectServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[AgentWorld, Path]]:
     """Prefect, its worker, MLflow and a predictor; the model waits in the watched folder."""
+    tmp_path = tmp_path_factory.mktemp("model-actions")
     drop, device = tmp_path / "drop" / MODEL, tmp_path / "device"
     drop.mkdir(parents=True)
     device.mkdir()
@@ -64,6 +72,14 @@ def world(
         "PRIME_SPARK_MODELS__DRIVER": "agent",
         "PRIME_SPARK_MODELS__WATCHED_FOLDER": str(drop.parent),
         "PRIME_SPARK_MODELS__WATCH_INTERVAL_SECONDS": "86400",
+        "PRIME_SPARK_MODELS__DEGRADED_MIN_LABELS": "50",
+        "PRIME_SPARK_MODELS__RETRAIN_ENTRYPOINT": "tests.services.toy_models:retrain_network",
+        "PRIME_SPARK_GATE__LATENCY_MARGIN_MS": "50",
+        "PRIME_SPARK_GATE__THROUGHPUT_MARGIN_RELATIVE": "0.9",
+        "PRIME_SPARK_EXPERIMENT__TRAFFIC_SPLIT": "0.5",
+        "PRIME_SPARK_EXPERIMENT__DURATION_SECONDS": "120",
+        "PRIME_SPARK_EXPERIMENT__LOOK_SECONDS": "1",
+        "PRIME_SPARK_EXPERIMENT__PLANNED_SAMPLES": "1000",
         "PRIME_SPARK_AGENT__SETTLE_SECONDS": "0",
         "PRIME_SPARK_AGENT__VERIFY_SECONDS": "1",
         "PRIME_SPARK_AGENT__COOLDOWN_SECONDS": "0",
@@ -145,3 +161,71 @@ def test_from_a_folder_to_a_device(world: tuple[AgentWorld, Path]) -> None:
     assert proposals(agent) == {}
     records = agent.stores.learning.all()
     assert records["model_promote", TARGET].successes == 1
+
+
+@contextmanager
+def users(port: int, rows: EvaluationData) -> Iterator[None]:
+    """People who ask the predictor and tell it afterwards what would have been right."""
+    stop = threading.Event()
+    known = list(zip(rows.inputs.tolist(), rows.labels.tolist(), strict=True))
+
+    def visit() -> None:
+        url = f"http://{LOOPBACK}:{port}"
+        with httpx.Client(base_url=url, timeout=20.0) as client:
+            for visit in count():
+                row, label = known[visit % len(known)]
+                body = {"inputs": [row], "key": f"user-{visit}"}
+                answer = client.post(f"/predict/{MODEL}", json=body).raise_for_status().json()
+                said = {"request_id": answer["request_id"], "label": label}
+                client.post("/feedback", json=said).raise_for_status()
+                if stop.wait(0.01):
+                    return
+
+    with ThreadPoolExecutor(1) as pool:
+        visits = pool.submit(visit)
+        try:
+            yield
+        finally:
+            stop.set()
+    visits.result()
+
+
+def test_a_champion_that_degrades_is_trained_anew_tried_and_replaced(
+    world: tuple[AgentWorld, Path], tmp_path: Path
+) -> None:
+    agent, _ = world
+    desk = agent.context.desk()
+    _, rows = network(tmp_path / "by-now.onnx", BY_NOW)
+    with users(agent.settings.serving.port, rows):
+        wait_until(lambda: "model_retrain" in proposals(agent), 60.0, "labels show it degraded")
+        found = proposals(agent)
+        assert list(found) == ["model_retrain"]
+        assert "below 0.8" in found["model_retrain"].description
+        trained = done(agent, found["model_retrain"])
+        assert trained.effect is not None
+        assert trained.effect.reason.startswith("training made version 2")
+
+        found = proposals(agent)
+        assert list(found) == ["model_benchmark"], "it is not trained again at once"
+        done(agent, found["model_benchmark"])
+
+        found = proposals(agent)
+        assert list(found) == ["ab_test"]
+        tried = done(agent, found["ab_test"])
+        assert tried.effect is not None
+        assert tried.effect.reason.startswith("promote:")
+        (trial,) = desk.experiments.all(MODEL)
+        assert trial.verdict is TrialVerdict.PROMOTE
+        assert desk.routes.current(MODEL).mode is RouteMode.NONE, "all traffic went back"
+
+        found = proposals(agent)
+        assert list(found) == ["model_promote"]
+        promoted = done(agent, found["model_promote"])
+    assert promoted.effect is not None
+    assert promoted.effect.gain == pytest.approx(promoted.proposal.expected.mean)
+    assert tried.proposal.expected.mean < promoted.proposal.expected.mean, (
+        "its gain is the one the test has measured"
+    )
+    registry = ModelRegistry(agent.context.tracking_uri, SystemClock())
+    assert registry.aliases(MODEL) == {CHAMPION_ALIAS: 2, PREVIOUS_ALIAS: 1}
+    assert list(proposals(agent)) == ["model_deploy"], "the device still has the former one"
