@@ -73,14 +73,20 @@ def _ask(users: RedisUsers, stop: threading.Event) -> None:
                 for name, held in zip(together, found, strict=True):
                     if held is None:
                         setting.set(name, value)
-                setting.execute()
+                # A server that never evicts refuses them when it is full.
+                setting.execute(raise_on_error=False)
 
 
 def main() -> None:
     """Ask until standard input is closed."""
     users = RedisUsers(**json.loads(sys.stdin.readline()))
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
     _ask(users, stop)
 
 

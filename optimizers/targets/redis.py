@@ -40,6 +40,7 @@ _KNOB_S = 5.0
 _MOST_EXCHANGES = 5
 _COUNTERS = ("keyspace_hits", "keyspace_misses", "evicted_keys")
 _REFUSED_WRITES = "errorstat_OOM"
+_FULL = "when used memory > 'maxmemory'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +194,11 @@ class RedisTarget:
 
     def _exchange(self, client: Redis, option: str, value: JsonValue) -> JsonValue:
         """Set an option and return what it was right before."""
-        exchange = client.pipeline(transaction=True)
-        exchange.config_get(option)
-        exchange.config_set(option, str(value))
-        answers, why = refused(lambda: exchange.execute(raise_on_error=False))
+        answers, why = _asked(client, option, value, transaction=True)
+        if answers is None and _FULL in why:
+            # Full and evicting nothing, it takes no transactions. Sent as one piece the two are
+            # carried out one after the other as well, unless the network tears them apart.
+            answers, why = _asked(client, option, value, transaction=False)
         if answers is None:
             raise self._refuses("SET", option, why)
         found, done = answers
@@ -254,6 +256,16 @@ def _facts(info: Mapping[str, Any]) -> RedisFacts:
         expires=sum(int(one.get("expires", 0)) for one in spaces),
         replica=info.get("role") == "slave",
     )
+
+
+def _asked(
+    client: Redis, option: str, value: JsonValue, *, transaction: bool
+) -> tuple[list[Any] | None, str]:
+    """Ask for an option and set it; return both answers, or why they were refused."""
+    both = client.pipeline(transaction=transaction)
+    both.config_get(option)
+    both.config_set(option, str(value))
+    return refused(lambda: both.execute(raise_on_error=False))
 
 
 def _number(value: object) -> float:
