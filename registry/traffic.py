@@ -43,7 +43,8 @@ BUFFERED = 1024
 MOST_INPUTS = 16
 """Inputs of a model that a worker keeps."""
 
-_RECORD = struct.Struct("<dQII")
+_RECORD = struct.Struct("<dQII")  # 24 bytes
+_LAST = (BUFFERED - 1) * _RECORD.size
 _HEAD = struct.Struct("<8sIQI")  # magic, slots, records so far, bytes of the description
 _COUNT_AT = 12
 _MAGIC = b"PSTRAFF1"
@@ -86,8 +87,8 @@ class TrafficRing:
         self._slots = entries + BUFFERED
         self._buffer = bytearray(BUFFERED * _RECORD.size)
         self._pack = _RECORD.pack_into
-        self._used = 0
-        self._written = 0
+        self._used = 0  # bytes
+        self._written = 0  # records
         self.trouble: OSError | None = None
         described = json.dumps({"model": model, "worker": worker}, ensure_ascii=False).encode()
         head = _HEAD.pack(_MAGIC, self._slots, 0, len(described)) + described
@@ -104,9 +105,9 @@ class TrafficRing:
     def add(self, at: float, key: int, rows: int, version: int) -> None:
         """Keep one request."""
         used = self._used
-        self._pack(self._buffer, used * 24, at, key, rows, version)
-        self._used = used + 1
-        if used == BUFFERED - 1:
+        self._pack(self._buffer, used, at, key, rows, version)
+        self._used = used + 24
+        if used == _LAST:
             self.flush()
 
     def flush(self) -> None:
@@ -115,12 +116,12 @@ class TrafficRing:
         if used == 0:
             return
         try:
-            self._write(memoryview(self._buffer)[: used * _RECORD.size])
+            self._write(memoryview(self._buffer)[:used])
         except OSError as error:
             self.trouble = error
         else:
             self.trouble = None
-            self._written += used
+            self._written += used // _RECORD.size
 
     def _write(self, records: memoryview) -> None:
         size = _RECORD.size

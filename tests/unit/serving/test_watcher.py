@@ -10,6 +10,7 @@ from config.settings import ServingSettings
 from registry.mlflow_models import ModelRegistry
 from registry.reader import RegistryReader
 from registry.records import RouteMode
+from serving.knobs import SessionOptions
 from serving.ledger import LedgerLink
 from serving.loader import Loader
 from serving.plans import Wanted
@@ -17,6 +18,7 @@ from serving.release import Release
 from serving.state import Update
 from serving.watcher import Watcher
 from tests.services.predictor import write_classifier
+from tests.unit.serving.serving_scene import Memory
 
 CLOCK = SystemClock()
 
@@ -30,15 +32,22 @@ class Scene:
         for always in (0, 1):
             registry.register(self.model, write_classifier(folder / f"{always}.onnx", always))
         registry.set_alias(self.model, "champion", 1)
+        self.mlflow_uri, self.folder = mlflow_uri, folder
         self.ledger = LedgerLink(f"sqlite:///{folder}/ledger.db", CLOCK)
+        self.loader = Loader(folder / "load.lock")
         self.updates: list[Update] = []
-        self.watcher = Watcher(
-            RegistryReader(mlflow_uri, folder / "models"),
-            self.ledger,
+        self.watcher = self.started(self.ledger)
+
+    def started(self, ledger: LedgerLink) -> Watcher:
+        """A watcher as a worker begins with it."""
+        folder = self.folder
+        return Watcher(
+            RegistryReader(self.mlflow_uri, folder / "models"),
+            ledger,
             ServingSettings(models=(self.model,)),
             CLOCK,
             publish=self.updates.append,
-            loader=Loader(folder / "load.lock"),
+            loader=self.loader,
             release=Release(folder / "models"),
             state_file=folder / "last-good.json",
             worker="worker-1",
@@ -86,3 +95,31 @@ def test_a_broken_alias_history_does_not_keep_routes_from_being_followed(scene: 
     update = scene.poll()
     assert "alias history" in update.stale
     assert update.wanted[scene.model].challenger == 2
+
+
+def test_sessions_are_made_as_the_knobs_have_it(scene: Scene) -> None:
+    knobs = scene.ledger.stores().knobs
+    knobs.write(f"serving/{scene.model}", "intra_op_threads", None, 2, "a test", "to see")
+    knobs.write("serving", "allow_spinning", None, 0, "a test", "to see")
+    [warm] = scene.poll().warm.values()
+    assert warm.options == SessionOptions(2, spinning=False)
+
+
+def test_a_restart_without_the_ledger_goes_on_with_the_knobs_as_they_were(scene: Scene) -> None:
+    written = {"idle_unload_seconds": 60.0, "release_memory": 3.0, "workers": 2.0}
+    for name, value in written.items():
+        scene.ledger.stores().knobs.write("serving", name, None, value, "a test", "to see")
+    assert scene.poll().knobs == {"serving": written}
+    watcher = scene.started(LedgerLink(f"sqlite:///{scene.folder}/models", CLOCK))
+    watcher.poll()
+    assert "ledger" in scene.updates[-1].stale
+    assert scene.updates[-1].knobs == {"serving": written}
+
+
+def test_a_model_that_does_not_fit_is_not_served_and_says_why(scene: Scene) -> None:
+    memory = Memory(scene.folder / "memory")
+    memory.free(1)
+    scene.loader = Loader(scene.folder / "load.lock", memory.files)
+    scene.started(scene.ledger).poll()
+    assert scene.updates[-1].wanted == {}
+    assert "1 MB are free" in scene.updates[-1].problems[scene.model]
