@@ -1,0 +1,39 @@
+"""How the recorded requests of all models cluster, and how unlike each other they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+# One model's requests of as many rows still differ by what else the processor does.
+_ALIKE = 0.25
+# Requests of different models cost what they cost; as for an exponential distribution.
+_MIXED = 1.0
+
+
+def study_traffic(folder: Path, models: Sequence[str]) -> JsonValue:
+    """Return window lengths, dispersion of the arrivals, and variability of the service times.
+
+    None without recorded requests.
+    """
+    import numpy as np  # noqa: PLC0415 - the agent itself does not load it
+
+    from benchmarks.workers_traffic import bursts_of  # noqa: PLC0415
+    from registry.traffic import read_traffic  # noqa: PLC0415
+
+    found = {model: list(read_traffic(folder, model).values()) for model in models}
+    used = [np.concatenate(rings) for rings in found.values() if any(one.size for one in rings)]
+    if not used:
+        return None
+    records = np.concatenate(used)
+    bursts = bursts_of(np.sort(records["at"]))
+    rows = records["rows"].astype(np.float64)
+    spread = float((rows.std() / rows.mean()) ** 2) if rows.mean() > 0 else 0.0
+    return {
+        "requests": int(records.size),
+        "seconds": list(bursts.seconds),
+        "dispersion": list(bursts.dispersion),
+        "variability": (_ALIKE if len(used) == 1 else _MIXED) + spread,
+    }
