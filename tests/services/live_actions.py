@@ -55,6 +55,7 @@ class LiveActions:
         capability: whose actions.
         targets: what they touch, and what is sampled.
         at: by checkpoint, what happens there, once.
+        settle_s: how long a change is left alone before its effect is measured.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class LiveActions:
         capability: Capability,
         targets: Sequence[Target],
         at: Mapping[str, Callable[[], object]] | None = None,
+        *,
+        settle_s: float = 0.0,
     ) -> None:
         self.clock = SystemClock()
         self.engine = open_ledger(f"sqlite:///{folder}/ledger.db")
@@ -71,9 +74,26 @@ class LiveActions:
         self._capability = capability
         self._targets = {one.name: one for one in targets}
         self._at = dict(at or {})
+        self._settle_s = settle_s
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def add(self, target: Target) -> None:
+        """Have one more target to touch and sample."""
+        self._targets[target.name] = target
+
+    def when(self, point: str, call: Callable[[], object]) -> None:
+        """Have something happen at a checkpoint, once."""
+        self._at[point] = call
+
+    def pause(self) -> None:
+        """Pause the agent, as a person would."""
+        self.control.pause("a person", "to see")
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.control.resume("a person")
 
     def carry_out(self, proposal: Proposal, action_id: str = "action-1") -> Action:
         """Carry a proposal out to its end."""
@@ -94,9 +114,11 @@ class LiveActions:
             learning=LearningStore(self.engine, self.clock),
             capabilities={self._capability.type: self._capability},
             tools=self.tools,
-            settings=Settings(agent=AgentSettings(settle_seconds=0.0, cooldown_seconds=0.0)),
+            settings=Settings(
+                agent=AgentSettings(settle_seconds=self._settle_s, cooldown_seconds=0.0)
+            ),
             clock=self.clock,
-            paused=lambda: False,
+            paused=lambda: self.control.paused().paused,
             publish=lambda _action: None,
             checkpoint=self._checkpoint,
             poll_s=0.02,
