@@ -136,9 +136,11 @@ class TrafficRing:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
-        """Take the file away at the worker's end."""
+        """Take the file away; what is added afterwards goes nowhere."""
         _unlink(self._path)
-        os.close(self._descriptor)
+        # Requests under way may still add: never to whatever file gets this descriptor next.
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
 
 def write_input(folder: Path, model: str, worker: str, slot: int, inputs: Inputs) -> None:

@@ -20,11 +20,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from config.errors import DeadlineExceeded
 from serving.batches import Job, Outputs, Result, RunModel, deliver, failure, first_batch, run_batch
 from serving.knobs import Knobs
 from serving.replies import later
 from serving.tensors import Feeds
+from serving.waiting import Waiting
 
 # Above this predicted time a run is handed to a thread: the loop then goes on reading requests.
 _LOOP_BUDGET_S = 0.003
@@ -70,18 +70,7 @@ class Crowd:
     left: int = 0
 
 
-@dataclass(slots=True)
-class BatchCounts:
-    """What a batcher has done since it was made."""
-
-    runs: int = 0
-    rows: int = 0
-    joined: int = 0
-    refused: int = 0
-    expired: int = 0
-
-
-class Batcher:
+class Batcher(Waiting):
     """The way to one loaded version; used from one event loop only."""
 
     __slots__ = (
@@ -89,17 +78,11 @@ class Batcher:
         "_crowd",
         "_executor",
         "_knobs",
-        "_loop",
-        "_pending",
-        "_pending_rows",
         "_run",
         "_running",
         "_scheduled",
         "_since_probe",
-        "_timeout_s",
-        "_wake",
         "batchable",
-        "counts",
     )
 
     def __init__(  # noqa: PLR0913 - the model's run, its knobs, and what it shares with others
@@ -113,47 +96,27 @@ class Batcher:
         timeout_s: float,
         crowd: Crowd | None = None,
     ) -> None:
+        super().__init__(timeout_s)
         self._run = run
         self._cost = cost
         self._knobs = knobs
         self.batchable = batchable
         self._executor = executor
-        self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._pending: list[Job] = []
-        self._pending_rows = 0
         self._scheduled: asyncio.Handle | None = None
         self._running = False
         self._crowd = crowd if crowd is not None else Crowd()
         self._since_probe = 0
-        self._wake: Callable[[], None] | None = None
-        self.counts = BatchCounts()
-
-    @property
-    def queued(self) -> int:
-        """The number of requests that wait for a run."""
-        return len(self._pending)
 
     @property
     def resting(self) -> bool:
         """True while no request waits and no run is under way."""
         return not self._pending and not self._running
 
-    @property
-    def asleep(self) -> bool:
-        """True while there is no model to run."""
-        return self._wake is not None
-
     def sleep(self, wake: Callable[[], None]) -> None:
         """Let go of the model; a resting batcher only. Each request from now on calls `wake`."""
         self._running = True
         self._run = _gone
         self._wake = wake
-
-    def wake(self) -> None:
-        """Ask for the model as a request does."""
-        if self._wake is not None:
-            self._wake()
 
     def use(self, run: RunModel, cost: CostModel) -> None:
         """Run this model from now on; a run under way ends with the one it began with."""
@@ -163,16 +126,6 @@ class Batcher:
             self._wake = None
             self._running = False
             self._flush()
-
-    def give_up(self, reason: str, retry_after_s: float) -> None:
-        """Answer all who wait with 503: the model does not come now."""
-        waiting, self._pending, self._pending_rows = self._pending, [], 0
-        for job in waiting:
-            if job.timer is not None:
-                job.timer.cancel()
-            if not job.future.done():
-                self.counts.refused += 1
-                job.future.set_exception(later(reason, retry_after_s))
 
     def at_once(self, rows: int) -> bool:
         """Tell whether to call `run_now` for this request instead of `submit`."""
@@ -285,21 +238,6 @@ class Batcher:
         deliver(batch, results)
         if self._pending:
             self._flush()
-
-    def _expire(self, job: Job) -> None:
-        if job.future.done():
-            return
-        self.counts.expired += 1
-        if job in self._pending:
-            self._pending.remove(job)
-            self._pending_rows -= job.rows
-        if self._wake is not None:
-            took = f"the model was not back in memory within {self._timeout_s:g} seconds"
-            job.future.set_exception(later(f"{took}; try again later", 1.0))
-            return
-        job.future.set_exception(
-            DeadlineExceeded(f"the model did not answer within {self._timeout_s:g} seconds")
-        )
 
     def _learn(self, rows: int, requests: int, seconds: float) -> None:
         counts = self.counts

@@ -78,7 +78,7 @@ class Keeping:
     def _keep(self, loaded: LoadedModel, idle_s: float) -> None:
         longest_s = loaded.knobs.idle_unload_seconds
         if loaded.asleep:
-            if longest_s == 0:
+            if longest_s == 0 or idle_s < longest_s:
                 self._load(loaded)
         elif 0 < longest_s <= idle_s and self._can_go(loaded):
             self._unload(loaded)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _FIRST_FACTOR = 3
 _RESERVE = 64 * 1024 * 1024
 _MEGABYTE = 1024 * 1024
 _AGAIN_S = 1.0
+_LOOK_S = 0.01
 
 
 class Loader:
@@ -33,10 +35,14 @@ class Loader:
     Args:
         lock_file: the same for all workers that share the machine's memory.
         memory: where to read how much of it there is.
+        patience_s: longest wait for another worker that loads.
     """
 
-    def __init__(self, lock_file: Path, memory: MemoryFiles | None = None) -> None:
+    def __init__(
+        self, lock_file: Path, memory: MemoryFiles | None = None, patience_s: float = 60.0
+    ) -> None:
         self._lock_file = lock_file
+        self._patience_s = patience_s
         self._memory = memory or MemoryFiles()
         self._mutex = threading.Lock()
         self._took: dict[str, int] = {}
@@ -79,15 +85,29 @@ class Loader:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other workers from counting on the same memory meanwhile."""
+        """Keep other workers from counting on the same memory meanwhile.
+
+        Neither a folder that cannot be written nor a worker that was stopped while it loads keeps
+        models from being served for good.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             descriptor = os.open(self._lock_file, flags, 0o600)
         except OSError:
-            yield  # a folder that cannot be written must not keep models from being served
+            yield
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            by = time.monotonic() + self._patience_s
+            while not _locked(descriptor) and time.monotonic() < by:
+                time.sleep(_LOOK_S)
             yield
         finally:
             os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

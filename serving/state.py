@@ -101,6 +101,10 @@ class ServingState:
         if old is not None and old.wanted == want:
             return old
         champion = self._arm(model, want, loaded[model, want.champion], Variant.CHAMPION)
+        if old is not None:
+            # Who asked the version before will ask this one: it must not be found asleep.
+            used_at = max(arm.loaded.used_at for arm in old.arms)
+            champion.loaded.used_at = max(champion.loaded.used_at, used_at)
         other = None
         if want.mode is not RouteMode.NONE and want.challenger is not None:
             part = other_variant(want.mode)

@@ -147,6 +147,16 @@ def test_a_disk_that_takes_no_more_costs_records_and_no_request(tmp_path: Path) 
     assert read_traffic(tmp_path, MODEL)[WORKER]["at"].tolist() == [5000.0]
 
 
+def test_what_comes_after_the_end_goes_to_no_other_file(tmp_path: Path) -> None:
+    ring = filled(tmp_path, 100, 1)
+    ring.close()
+    with (tmp_path / "next").open("wb+") as stream:  # it gets the descriptor that is free again
+        for number in range(2 * BUFFERED):
+            ring.add(float(number), 0, 1, 1)
+        assert stream.read() == b""
+    assert ring.trouble is not None
+
+
 def test_inputs_come_back_as_they_were(tmp_path: Path) -> None:
     filled(tmp_path, 100, 1)
     first = {"X": np.arange(6, dtype=np.float32).reshape(2, 3), "words/é": np.array(["ä", ""], "O")}

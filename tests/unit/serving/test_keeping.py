@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from registry.records import RouteMode
+from registry.onnx_files import inspect, sha256
+from registry.records import ModelFile, RouteMode
 from serving.knobs import SessionOptions
 from serving.plans import Wanted
 from serving.replies import Refusal
+from serving.state import Update
+from tests.services.predictor import write_heavy
 from tests.unit.serving.serving_scene import MODEL, Knobs, Scene, until
 
 ALONE = Wanted(1)
@@ -79,6 +82,19 @@ def _chosen(scene: Scene, key: str) -> int:
     return scene.state.plans[MODEL].arm(key.encode()).tally.version
 
 
+async def test_who_becomes_champion_of_a_model_in_use_is_brought_back_at_once(
+    scene: Scene,
+) -> None:
+    knobs: Knobs = {"serving": {"idle_unload_seconds": 5.0}}
+    scene.publish(SHADOWED)
+    await asleep(scene, SHADOWED, 1)
+    scene.loaded(1).used_at -= 10.0
+    scene.publish(SHADOWED, knobs)
+    assert scene.loaded(1).asleep
+    scene.publish(Wanted(2), knobs)
+    await until(lambda: not scene.loaded().asleep, "the new champion to be in memory")
+
+
 async def test_a_sleeping_shadow_drops_copies_until_it_is_back(scene: Scene) -> None:
     scene.publish(SHADOWED)
     await asleep(scene, SHADOWED, 1)
@@ -96,6 +112,21 @@ async def test_0_brings_everything_back_without_a_request(scene: Scene) -> None:
     scene.publish(ALONE, {"serving": {"idle_unload_seconds": 0.0}})
     await until(lambda: not scene.loaded().asleep, "the version to be back")
     assert scene.loaded().batcher.counts.runs == 0
+
+
+async def test_a_version_does_not_leave_while_it_runs(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    path = write_heavy(tmp_path / "heavy.onnx", 1, megabytes=60)
+    scene.files[MODEL, 1] = file = ModelFile(MODEL, 1, path, sha256(path), inspect(path))
+    warm = {(MODEL, 1): scene.loader.load(file, SessionOptions())}
+    scene.state.publish(Update({MODEL: ALONE}, warm, {}, {}, {}))
+    await asyncio.sleep(0.03)
+    under_way = asyncio.create_task(scene.ask())
+    await until(lambda: not scene.loaded().batcher.resting, "the run to begin")
+    scene.publish(ALONE, IDLE)
+    assert not scene.loaded().asleep
+    assert int((await under_way)[2][0][0]) == 1
+    await scene.ask()
 
 
 async def test_what_does_not_fit_is_refused_and_comes_when_there_is_room(scene: Scene) -> None:

@@ -67,6 +67,14 @@ def test_only_one_worker_loads_at_a_time(tmp_path: Path, heavy: ModelFile) -> No
     assert len(loaded) == 1
 
 
+def test_a_worker_that_was_stopped_while_it_loads_is_not_waited_for_for_good(
+    tmp_path: Path, heavy: ModelFile
+) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert Loader(tmp_path / "lock", patience_s=0.1).load(heavy, OPTIONS)
+
+
 def test_a_lock_that_cannot_be_made_keeps_no_model_away(tmp_path: Path, heavy: ModelFile) -> None:
     assert Loader(tmp_path / "no" / "such" / "folder").load(heavy, OPTIONS)
 
