@@ -7,9 +7,11 @@ joined with each other only.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ PREFIX = "pstcp"
 DEVICE = "link0"
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 
+_SET_DEATH_SIGNAL = 1
 _ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 _TURN = Path("/run/prime-spark-tcp.turn")
 _USERS = Path("/run/prime-spark-tcp.users")
@@ -114,6 +117,11 @@ def sweep() -> Sequence[str]:
     for name in gone:
         _remove(name)
     return gone
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it does, however that ends."""
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def all_knobs(namespace: str) -> Mapping[str, bytes]:

@@ -13,7 +13,6 @@ import ctypes
 import fcntl
 import os
 import selectors
-import signal
 import struct
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from benchmarks.tcp_namespaces import Scene
+from benchmarks.tcp_namespaces import Scene, end_with_parent
 
 DEVICE = "path0"
 ADDRESSES = ("10.78.0.1", "10.78.0.2")
@@ -134,10 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("receiver")
     parser.add_argument("--delay-ms", type=float, required=True, help="each way")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     ends = [_device_in(name) for name in (options.sender, options.receiver)]
-    # Left alone by whoever started it, it ends too.
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    end_with_parent()
     print("ready", flush=True)
     carry(ends, options.delay_ms / 1000.0)
     return 0

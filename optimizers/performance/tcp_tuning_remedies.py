@@ -102,6 +102,12 @@ class Case:
             for one in self.own_actions(ActionState.ROLLED_BACK)
         )
 
+    def beaten(self, algorithm: str) -> set[str]:
+        """The congestion controls that this one has replaced within the last day."""
+        changes = [one.proposal.change for one in self.own_actions(ActionState.COMPLETED)]
+        ours = [one for one in changes if one is not None and one.knob == CONGESTION]
+        return {str(one.before) for one in ours if one.after == algorithm}
+
 
 def remedy_for(case: Case) -> Remedy | None:
     """The one change to try against a limit; None when there is none, or all were tried."""
@@ -199,12 +205,14 @@ def _largest(value: str) -> int:
 
 
 def _other_algorithm(case: Case, goal: str, direction: Direction) -> Remedy | None:
+    """The next to try instead of one that takes loss for congestion."""
     present = case.value(CONGESTION)
-    if not _can_switch(case, present):
+    if present not in _LOSS_BASED or not _can_switch(case, present):
         return None
     names = sorted(case.facts.algorithms, key=lambda name: (name != _FIRST_CHOICE, name))
+    passed = {present} | case.beaten(present)
     for name in names:
-        if name != present and not case.failed(CONGESTION, name):
+        if name not in passed and not case.failed(CONGESTION, name):
             text = f"Send new connections by {name} instead of {present}"
             return _remedy(case, name, (CONGESTION, text), (goal, direction))
     return None
@@ -236,9 +244,9 @@ def _shorter_delay(case: Case) -> Remedy | None:
     """Against queues a sender that does not fill them; else no slow start after a pause."""
     latency, least = case.last(LATENCY), case.last("network_latency_least_ms")
     queues = latency is not None and least is not None and latency >= _QUEUEING * least
-    if queues and case.value(CONGESTION) in _LOSS_BASED:
+    if queues:
         return _other_algorithm(case, LATENCY, Direction.MINIMIZE)
-    if queues or case.value(SLOW_START) != "1" or case.failed(SLOW_START, "0"):
+    if case.value(SLOW_START) != "1" or case.failed(SLOW_START, "0"):
         return None
     text = "Let connections go on at full speed after a pause"
     found = _remedy(case, "0", (SLOW_START, text), (GOODPUT, Direction.MAXIMIZE))

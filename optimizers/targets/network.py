@@ -185,8 +185,8 @@ class NetworkTarget:
     def _watched(
         self, connections: tuple[Connection, ...], timeout_s: float
     ) -> tuple[tuple[Connection, ...], float]:
-        """The connections a little later, and how much later; at once where there are none."""
-        if not connections:
+        """The connections a little later, and how much later; at once where none receives."""
+        if not any(one.received > one.acked for one in connections):
             return connections, 0.0
         begun = self._clock.monotonic()
         self._wait(_BURST_S)

@@ -103,9 +103,10 @@ def goodput(flows: Sequence[Flow], algorithm: str) -> float | None:
 def receive_rate(flows: Sequence[Flow], seconds: float) -> float | None:
     """Bytes a second that came in on a connection which was receiving, on average.
 
-    None while nothing came in. Connections born in between are left out: their time is not known.
+    None while nothing came in. One that was born in between counts as if it had been there all the
+    time, so connections shorter than `seconds` seem slower than they are.
     """
-    receiving = [one for one in flows if _receives(one) and not one.fresh]
+    receiving = [one for one in flows if _receives(one)]
     if not receiving or seconds <= 0:
         return None
     return sum(one.received for one in receiving) / (seconds * len(receiving))

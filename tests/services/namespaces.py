@@ -23,7 +23,7 @@ def namespaces_needed() -> None:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def tcp_scene() -> Iterator[Scene]:
     """Two namespaces with cubic, joined by a veth pair."""
     namespaces_needed()
     with two_namespaces() as made:

@@ -36,20 +36,20 @@ def names() -> set[str]:
     return {one.name for one in Path("/run/netns").glob(f"{PREFIX}*")}
 
 
-def test_both_begin_with_the_congestion_control_and_reach_each_other(scene: Scene) -> None:
-    for namespace in (scene.sender, scene.receiver):
+def test_both_begin_with_the_congestion_control_and_reach_each_other(tcp_scene: Scene) -> None:
+    for namespace in (tcp_scene.sender, tcp_scene.receiver):
         assert all_knobs(namespace)["ipv4.tcp_congestion_control"] == b"cubic\n"
         assert "UP" in inside(namespace, "ip", "-br", "link", "show", DEVICE)
 
 
 def test_they_are_gone_afterwards() -> None:
     namespaces_needed()
-    with two_namespaces("x") as scene:
-        assert {scene.sender, scene.receiver} <= names()
-    assert not {scene.sender, scene.receiver} & names()
+    with two_namespaces("x") as made:
+        assert {made.sender, made.receiver} <= names()
+    assert not {made.sender, made.receiver} & names()
 
 
-def test_those_of_a_killed_run_are_swept_and_those_of_a_living_one_stay(scene: Scene) -> None:
+def test_those_of_a_killed_run_are_swept_and_those_of_a_living_one_stay(tcp_scene: Scene) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _MAKER], stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
     )
@@ -61,22 +61,22 @@ def test_those_of_a_killed_run_are_swept_and_those_of_a_living_one_stay(scene: S
     process.communicate()
     sweep()
     assert not left & names()
-    assert {scene.sender, scene.receiver} <= names()
+    assert {tcp_scene.sender, tcp_scene.receiver} <= names()
 
 
-def test_a_path_delays_and_ends_with_its_process(scene: Scene) -> None:
-    with path_between(scene, delay_ms=15, mbit=50) as address:
-        told = inside(scene.sender, "ip", "-br", "addr", "show", "path0")
+def test_a_path_delays_and_ends_with_its_process(tcp_scene: Scene) -> None:
+    with path_between(tcp_scene, delay_ms=15, mbit=50) as address:
+        told = inside(tcp_scene.sender, "ip", "-br", "addr", "show", "path0")
         assert "10.78.0.1" in told
         script = (
             "import socket,time\n"
             f"begun=time.monotonic()\ntry: socket.create_connection(('{address}',9),5)\n"
             "except ConnectionRefusedError: print(time.monotonic()-begun)"
         )
-        refused_after = float(inside(scene.sender, sys.executable, "-c", script))
+        refused_after = float(inside(tcp_scene.sender, sys.executable, "-c", script))
         assert refused_after >= 0.03
 
     def gone() -> bool:
-        return "path0" not in inside(scene.sender, "ip", "-br", "link")
+        return "path0" not in inside(tcp_scene.sender, "ip", "-br", "link")
 
     wait_until(gone, 5.0, "the path's device to go")

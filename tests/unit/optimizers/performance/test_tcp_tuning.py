@@ -163,6 +163,19 @@ def test_another_congestion_control_is_tried_after_one_that_did_not_help() -> No
     assert proposals(tuning(), seen(LOSS, actions=both)) == []
 
 
+def test_what_was_beaten_is_not_tried_again_while_the_loss_lasts() -> None:
+    [first] = proposals(tuning(), seen(LOSS))
+    failed = ended(first, ActionState.ROLLED_BACK, Verdict.WORSE)
+    [second] = proposals(tuning(), seen(LOSS, actions=[failed]))
+    kept = [failed, ended(second, ActionState.COMPLETED, Verdict.IMPROVED)]
+    reno = with_values({CONGESTION: "reno"})
+    assert proposals(tuning(), seen(LOSS, reno, actions=kept)) == []
+
+
+def test_one_that_does_not_take_loss_for_congestion_stays() -> None:
+    assert proposals(tuning(), seen(LOSS, with_values({CONGESTION: "bbr"}))) == []
+
+
 def test_what_was_only_interrupted_or_long_ago_is_tried_again() -> None:
     [first] = proposals(tuning(), seen(LOSS))
     paused = ended(first, ActionState.ROLLED_BACK)
@@ -281,14 +294,16 @@ def test_a_buffer_is_only_ever_raised_and_never_above_its_bound(
 
 
 @pytest.mark.parametrize("name", ["receive buffer", "loss"])
-def test_its_actions_on_a_real_namespace_are_undone_and_step_aside(scene: Scene, name: str) -> None:
-    target = NetworkTarget(SystemClock(), 50.0, scene.sender)
-    before = all_knobs(scene.sender)
+def test_its_actions_on_a_real_namespace_are_undone_and_step_aside(
+    tcp_scene: Scene, name: str
+) -> None:
+    target = NetworkTarget(SystemClock(), 50.0, tcp_scene.sender)
+    before = all_knobs(tcp_scene.sender)
     facts = target.observe(AT, 5.0).facts
     assert isinstance(facts, NetworkFacts)
-    capability = tuning(namespaces=[scene.sender])
+    capability = tuning(namespaces=[tcp_scene.sender])
     small = {"receive_limited_share": 0.9} if name == "receive buffer" else LOSS
     [proposal] = proposals(capability, seen(small, facts, target=target.name))
     stranger = "reno" if name == "loss" else "4096\t5000\t6000"
     check_knob_action(capability.effects, proposal, target, stranger=stranger)
-    assert all_knobs(scene.sender) == before
+    assert all_knobs(tcp_scene.sender) == before

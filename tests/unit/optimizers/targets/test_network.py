@@ -45,7 +45,7 @@ def metrics(target: Target) -> dict[str, float]:
     return {one.metric: one.value for one in target.observe(100.0, 5.0).observations}
 
 
-def test_the_target_of_a_namespace_conforms(scene: Scene) -> None:
+def test_the_target_of_a_namespace_conforms(tcp_scene: Scene) -> None:
     others = {
         RMEM: SMALL,
         WMEM: SMALL,
@@ -54,22 +54,22 @@ def test_the_target_of_a_namespace_conforms(scene: Scene) -> None:
         SYN_BACKLOG: "333",
         SOMAXCONN: "777",
     }
-    before = all_knobs(scene.sender)
-    target = target_of(scene.sender)
+    before = all_knobs(tcp_scene.sender)
+    target = target_of(tcp_scene.sender)
     check_target(target, others=dict(others))
     assert set(target.knobs()) == set(others), "what is of the whole machine is not turned here"
-    assert all_knobs(scene.sender) == before
+    assert all_knobs(tcp_scene.sender) == before
 
 
-def test_namespaces_do_not_touch_each_other(scene: Scene) -> None:
+def test_namespaces_do_not_touch_each_other(tcp_scene: Scene) -> None:
     host = {knob: target_of(None).read(knob) for knob in target_of(None).knobs()}
-    receiver = all_knobs(scene.receiver)
-    target = target_of(scene.sender)
+    receiver = all_knobs(tcp_scene.receiver)
+    target = target_of(tcp_scene.sender)
     for knob, after in ((RMEM, SMALL), (CONGESTION, "reno"), (SOMAXCONN, "12")):
         target.write(Change(knob, target.read(knob), after), FreeGuard())
     assert target.read(RMEM) == SMALL
-    assert inside(scene.sender, "cat", "/proc/sys/net/ipv4/tcp_rmem") == f"{SMALL}\n"
-    assert all_knobs(scene.receiver) == receiver
+    assert inside(tcp_scene.sender, "cat", "/proc/sys/net/ipv4/tcp_rmem") == f"{SMALL}\n"
+    assert all_knobs(tcp_scene.receiver) == receiver
     assert {knob: target_of(None).read(knob) for knob in target_of(None).knobs()} == host
 
 
@@ -88,28 +88,28 @@ def test_namespaces_do_not_touch_each_other(scene: Scene) -> None:
     ],
 )
 def test_a_value_out_of_the_kernels_range_changes_nothing(
-    scene: Scene, knob: str, value: str | int
+    tcp_scene: Scene, knob: str, value: str | int
 ) -> None:
-    target = target_of(scene.sender)
+    target = target_of(tcp_scene.sender)
     before = target.read(knob)
     with pytest.raises(InputError, match="cannot be"):
         target.write(Change(knob, before, value), FreeGuard())
     assert target.read(knob) == before
 
 
-def test_a_value_that_a_person_has_set_meanwhile_stays(scene: Scene) -> None:
-    target = target_of(scene.sender)
+def test_a_value_that_a_person_has_set_meanwhile_stays(tcp_scene: Scene) -> None:
+    target = target_of(tcp_scene.sender)
     before = target.read(RMEM)
-    scene.set_knob(scene.sender, "net.ipv4.tcp_rmem", "4096 20000 30000")
+    tcp_scene.set_knob(tcp_scene.sender, "net.ipv4.tcp_rmem", "4096 20000 30000")
     with pytest.raises(ConflictError, match="somebody else"):
         target.write(Change(RMEM, before, SMALL), FreeGuard())
     assert target.read(RMEM) == "4096\t20000\t30000"
 
 
 def test_a_congestion_control_that_could_not_be_put_back_stays(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    tcp_scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = target_of(scene.sender)
+    target = target_of(tcp_scene.sender)
     # As where somebody took cubic from the list after the namespace was made with it.
     monkeypatch.setattr(network_knobs, "settable_algorithms", lambda: ("reno", "bbr"))
     with pytest.raises(ConflictError, match="could not be put back"):
@@ -117,35 +117,35 @@ def test_a_congestion_control_that_could_not_be_put_back_stays(
     assert target.read(CONGESTION) == "cubic"
 
 
-def test_a_namespace_that_is_gone_is_told_and_nothing_hangs(scene: Scene) -> None:
-    target = target_of(scene.sender)
+def test_a_namespace_that_is_gone_is_told_and_nothing_hangs(tcp_scene: Scene) -> None:
+    target = target_of(tcp_scene.sender)
     target.observe(100.0, 5.0)
-    subprocess.run(["ip", "netns", "del", scene.sender], check=True)
+    subprocess.run(["ip", "netns", "del", tcp_scene.sender], check=True)
     for call in (
         lambda: target.observe(101.0, 5.0),
         lambda: target.read(RMEM),
         lambda: target.write(Change(RMEM, SMALL, SMALL), FreeGuard()),
     ):
-        with pytest.raises(UnavailableError, match=f"no network namespace {scene.sender}"):
+        with pytest.raises(UnavailableError, match=f"no network namespace {tcp_scene.sender}"):
             call()
     assert target.knobs() == ()
 
 
 @pytest.mark.parametrize(("when", "found"), [("before", "before"), ("after", "after")])
 def test_after_a_death_while_writing_the_value_is_one_of_the_two_and_can_be_put_back(
-    scene: Scene, when: str, found: str
+    tcp_scene: Scene, when: str, found: str
 ) -> None:
-    target, knobs = target_of(scene.sender), all_knobs(scene.sender)
+    target, knobs = target_of(tcp_scene.sender), all_knobs(tcp_scene.sender)
     before = target.read(RMEM)
-    code = killed_while_writing(scene.sender, when, RMEM, before, SMALL)
+    code = killed_while_writing(tcp_scene.sender, when, RMEM, before, SMALL)
     assert code == -signal.SIGKILL
     assert target.read(RMEM) == {"before": before, "after": SMALL}[found]
     target.write(Change(RMEM, SMALL, before), FreeGuard())
-    assert all_knobs(scene.sender) == knobs
+    assert all_knobs(tcp_scene.sender) == knobs
 
 
-def test_without_permission_there_is_advice_and_no_action(scene: Scene) -> None:
-    answer = advice_without_permission(scene.receiver)
+def test_without_permission_there_is_advice_and_no_action(tcp_scene: Scene) -> None:
+    answer = advice_without_permission(tcp_scene.receiver)
     assert answer["writable"] is False
     assert answer["kept"] is True
     assert "root or CAP_NET_ADMIN" in str(answer["refusal"])
@@ -153,12 +153,12 @@ def test_without_permission_there_is_advice_and_no_action(scene: Scene) -> None:
     assert "run as root: sysctl -w net.ipv4.tcp_rmem='4096 131072 " in str(answer["finding"])
 
 
-def test_real_transfers_are_measured_at_both_ends(scene: Scene, tmp_path: Path) -> None:
-    scene.set_loss(0.05)
-    sender, receiver = target_of(scene.sender), target_of(scene.receiver)
+def test_real_transfers_are_measured_at_both_ends(tcp_scene: Scene, tmp_path: Path) -> None:
+    tcp_scene.set_loss(0.05)
+    sender, receiver = target_of(tcp_scene.sender), target_of(tcp_scene.receiver)
     with (
-        receiving(scene.receiver, tmp_path) as received,
-        sending(scene.sender, scene.address, each_s=1.0, connections=2),
+        receiving(tcp_scene.receiver, tmp_path) as received,
+        sending(tcp_scene.sender, tcp_scene.address, each_s=1.0, connections=2),
     ):
         wait_until(lambda: received.count() > 0, 20.0, "something to arrive")
         first = metrics(sender)

@@ -71,8 +71,12 @@ def test_what_comes_in_is_told_by_connection_and_time() -> None:
     assert receive_rate(flows_between(before, now), 0.5) == pytest.approx(4_000_000)
 
 
-def test_new_connections_and_small_talk_give_no_receive_rate() -> None:
-    assert receive_rate(flows_between([], [replace(IDLE, received=10**6)]), 0.5) is None
+def test_new_connections_count_as_if_they_had_been_there_all_the_time() -> None:
+    flows = flows_between([], [replace(IDLE, received=10**6)])
+    assert receive_rate(flows, 0.5) == pytest.approx(2_000_000)
+
+
+def test_small_talk_gives_no_receive_rate() -> None:
     talk = flows_between([IDLE], [replace(IDLE, received=9000, acked=9000)])
     assert receive_rate(talk, 0.5) is None
 
