@@ -98,16 +98,21 @@ class CacheResize:
         facts = view.facts.get(finding.target)
         if finding.subject.endswith(f"/{_WRITES}"):
             return [self._evicting(finding, facts)] if isinstance(facts, RedisFacts) else []
-        known = view.study(TYPE, finding.subject, self.study_fresh_s)
-        if known is None or known.value is None or self._memory_full(view):
+        study = self._known(view, finding.target, finding.subject)
+        if study is None or study.forbidden or self._memory_full(view):
             return []
+        return [] if _outdated(study, finding, view) else self._resizing(finding, study)
+
+    def _known(self, view: View, target: str, subject: str) -> CacheStudy | None:
+        """The fresh study of a cache; one by another version of this program is none."""
+        known = view.study(TYPE, subject, self.study_fresh_s)
+        if known is None or known.value is None:
+            return None
         try:
             study = CacheStudy.model_validate(known.value)
         except ValidationError:
-            return []  # of another version of this program
-        if study.target != finding.target or _outdated(study, finding, view):
-            return []
-        return self._resizing(finding, study, known.at)
+            return None
+        return study if study.target == target else None
 
     def _served(self, view: View) -> Iterator[Finding]:
         facts = view.facts.get(SERVING)
@@ -153,9 +158,21 @@ class CacheResize:
             subject=subject,
             severity=Severity.WARNING,
             text=f"{what} answers {seen.last:.0%} of what it is asked, less than "
-            f"{self._own.hit_rate:.0%} in {seen.met} of {seen.looks} looks",
+            f"{self._own.hit_rate:.0%} in {seen.met} of {seen.looks} looks"
+            + self._advice(view, target, subject),
             at=view.at,
             metrics={HIT_RATE: seen.last},
+        )
+
+    def _advice(self, view: View, target: str, subject: str) -> str:
+        """What a person could do, where the agent may not."""
+        study = self._known(view, target, subject)
+        if study is None or not study.forbidden or study.entries <= study.present:
+            return ""
+        option = study.knob.rpartition(".")[2]
+        return (
+            f"; the agent may not change it, so run there: CONFIG SET {option} {study.after} "
+            f"(a hit rate of {study.predicted:.1%} is predicted)"
         )
 
     def _memory_full(self, view: View) -> bool:
@@ -163,7 +180,7 @@ class CacheResize:
         limit = self._settings.performance.memory_cleanup.memory_percent
         return used is not None and used.value > limit
 
-    def _resizing(self, finding: Finding, study: CacheStudy, at: float) -> Sequence[Proposal]:
+    def _resizing(self, finding: Finding, study: CacheStudy) -> Sequence[Proposal]:
         """The change of a study, if it gains anything."""
         now = finding.metrics[HIT_RATE]
         larger = study.entries > study.present or study.basis == "policy"
@@ -176,7 +193,7 @@ class CacheResize:
                 type=TYPE,
                 target=finding.target,
                 advice_id=advice_id(TYPE, finding.target, study.knob, str(study.after)),
-                key=f"{TYPE}:{study.knob}:{study.before}:{study.after}:{int(at)}",
+                key=f"{TYPE}:{study.knob}:{study.before}:{study.after}:{int(finding.at)}",
                 priority=Priority.MEDIUM,
                 description=_description(study),
                 parameters=_parameters(study),

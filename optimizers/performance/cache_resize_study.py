@@ -16,6 +16,7 @@ from config.errors import InputError, UnavailableError
 from config.settings import Settings
 from optimizers.capability import Tools
 from optimizers.targets.redis import MAXMEMORY, MEGABYTE, POLICY, RedisFacts, RedisTarget
+from optimizers.targets.redis_server import CommandRefused
 from optimizers.targets.serving import ServedModel, ServingFacts
 from optimizers.view import View
 from registry.agent_records import Change, Finding
@@ -52,6 +53,7 @@ class CacheStudy(BaseModel):
         reachable: the hit rate of the largest cache that the window tells of.
         requests: in the window.
         warm_seconds: how long the new size takes to fill.
+        forbidden: why the agent may not make the change, so that it is advice only.
         curve: sizes and their hit rates, to be looked at.
     """
 
@@ -72,6 +74,7 @@ class CacheStudy(BaseModel):
     reachable: float
     requests: int
     warm_seconds: float
+    forbidden: str = ""
     curve: tuple[tuple[int, float], ...] = ()
 
 
@@ -195,9 +198,8 @@ def _redis(case: Case, target: RedisTarget, facts: RedisFacts, seconds: float) -
 
     own = case.settings.performance.cache_resize
     _check_evicting(target.name, facts)
-    # Read first: a server that refuses CONFIG need not be listened to.
     knob = f"{target.name}.{MAXMEMORY}"
-    before = target.read(knob)
+    before, forbidden = _read(target, knob, facts)
     sizes = KeySizes.of(
         used=facts.used_bytes, fixed=facts.fixed_bytes, keys=facts.keys, expires=facts.expires
     )
@@ -222,7 +224,16 @@ def _redis(case: Case, target: RedisTarget, facts: RedisFacts, seconds: float) -
     after = min(megabytes * MEGABYTE, largest)
     entries = sizes.keys_in(after)
     chosen = _Chosen(entries, choice.basis.value, curve.rate(entries))
-    return _study(case, Change(knob, before, after), cache, chosen)
+    found = _study(case, Change(knob, before, after), cache, chosen)
+    return found.model_copy(update={"forbidden": forbidden})
+
+
+def _read(target: RedisTarget, knob: str, facts: RedisFacts) -> tuple[JsonValue, str]:
+    """A knob's value; where the agent may not read it, as the server shows it, and why not."""
+    try:
+        return target.read(knob), ""
+    except CommandRefused as error:
+        return facts.maxmemory, str(error)
 
 
 def _check_evicting(name: str, facts: RedisFacts) -> None:

@@ -24,7 +24,7 @@ from optimizers.plugins import PluginContext
 from optimizers.targets.base import Guard, Observed
 from optimizers.targets.counters import Counters
 from optimizers.targets.readings import Readings
-from optimizers.targets.redis_server import RedisServer, refused
+from optimizers.targets.redis_server import CommandRefused, RedisServer, refused
 from registry.agent_records import Change
 
 if TYPE_CHECKING:
@@ -99,7 +99,11 @@ class RedisTarget:
         return (f"{self.name}.{MAXMEMORY}", f"{self.name}.{POLICY}")
 
     def read(self, knob: str) -> JsonValue:
-        """Return a knob's value now: bytes, or the name of a policy."""
+        """Return a knob's value now: bytes, or the name of a policy.
+
+        Raises:
+            CommandRefused: the server does not let us.
+        """
         option = self._option(knob)
         with self._server.talk(_KNOB_S) as client:
             return self._present(client, option)
@@ -108,6 +112,7 @@ class RedisTarget:
         """Set a knob by an exchange; see the module.
 
         Raises:
+            CommandRefused: the server does not let us.
             ConflictError: it has another value; that one stands.
             InputError: no such knob, or no value of it.
             HandedOver: others keep setting it at the same time; what it is now is theirs or ours.
@@ -209,10 +214,9 @@ class RedisTarget:
                 raise self._refuses("SET", option, str(one))
         return self._value(option, found)
 
-    def _refuses(self, verb: str, option: str, why: str) -> UnavailableError:
-        return self._server.unusable(
-            f"it refuses CONFIG {verb} {option} ({why}); allow it, or set it there by hand"
-        )
+    def _refuses(self, verb: str, option: str, why: str) -> CommandRefused:
+        cause = f"it refuses CONFIG {verb} {option} ({why}); allow it, or set it there by hand"
+        return CommandRefused(str(self._server.unusable(cause)))
 
     def _put_back(self, client: Redis, option: str, *, ours: JsonValue, theirs: JsonValue) -> None:
         """Give others their value back; if they set it anew meanwhile, that one."""

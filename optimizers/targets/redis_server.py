@@ -26,6 +26,10 @@ _MOST_TEXT = 200
 _HANDSHAKE_S = 5.0
 
 
+class CommandRefused(UnavailableError):
+    """The server answers, but does not carry out a command for us."""
+
+
 class RedisServer:
     """One server.
 

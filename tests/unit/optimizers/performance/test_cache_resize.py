@@ -132,6 +132,14 @@ def test_a_server_resized_by_a_person_meanwhile_is_left_alone() -> None:
     assert _proposed(redis_view("cache_hit_rate", 0.5, redis_facts(), known)) == []
 
 
+def test_a_server_that_refuses_config_gets_advice_only() -> None:
+    known = redis_study(forbidden="it refuses CONFIG GET maxmemory")
+    seen = redis_view("cache_hit_rate", 0.5, redis_facts(), known)
+    [finding] = CAPABILITY.detect(seen)
+    assert "run there: CONFIG SET maxmemory 20971520 (a hit rate of 90.0%" in finding.text
+    assert CAPABILITY.propose(finding, seen) == []
+
+
 @pytest.mark.parametrize(
     ("expires", "policy", "reversible", "priority"),
     [(20_000, "volatile-lru", True, Priority.HIGH), (10, "allkeys-lru", False, Priority.CRITICAL)],

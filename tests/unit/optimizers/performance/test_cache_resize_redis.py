@@ -26,14 +26,14 @@ from tests.services.processes import wait_until
 from tests.services.redis_server import RunningRedis, running_redis
 
 CLOCK = SystemClock()
-USERS = {"keys": 12_000, "exponent": 0.9, "value_bytes": 300, "seed": 1}
+USERS = {"keys": 4000, "exponent": 0.9, "value_bytes": 1200, "seed": 1}
 
 
 class Agent:
     """One capability, one server, and nothing else."""
 
     def __init__(self, server: RunningRedis) -> None:
-        own = CacheSettings(redis_seconds=3.0, max_redis_mb=64.0)
+        own = CacheSettings(redis_seconds=4.0, max_redis_mb=64.0)
         self.settings = Settings(
             performance=PerformanceSettings(cache_resize=own),
             agent=AgentSettings(verify_samples=10, verify_seconds=2.0),
@@ -170,7 +170,6 @@ def test_a_persons_resize_is_seen_and_left(small: RunningRedis) -> None:
     [
         (("--maxmemory", "0"), InputError, "has no maxmemory"),
         (("--maxmemory-policy", "noeviction"), InputError, "never evicts"),
-        (("--rename-command", "CONFIG", ""), UnavailableError, "refuses CONFIG"),
         (("--rename-command", "MONITOR", ""), UnavailableError, "refuses MONITOR"),
     ],
 )
@@ -187,3 +186,18 @@ def test_what_cannot_be_judged_says_why(
         [finding] = agent.capability.detect(view)
         with pytest.raises(error, match=why):
             agent.capability.study(finding, view, agent.tools, 30.0)
+
+
+def test_one_that_refuses_config_is_studied_for_a_person(small: RunningRedis) -> None:
+    client = small.client()
+    client.acl_setuser("reader", enabled=True, nopass=True, keys="*", commands=["+@all", "-config"])
+    agent = Agent(small)
+    agent.target = RedisTarget("redis", f"redis://reader:x@127.0.0.1:{small.port}", CLOCK)
+    agent.tools = replace(agent.tools, targets={"redis": agent.target})
+    view = agent.view()
+    [finding] = agent.capability.detect(view)
+    study = agent.capability.study(finding, view, agent.tools, 30.0)
+    known = {("cache_resize", finding.subject): Study(view.at, study)}
+    [told] = agent.capability.detect(replace(view, studies=known))
+    assert "run there: CONFIG SET maxmemory" in told.text
+    assert agent.capability.propose(told, replace(view, studies=known)) == []
