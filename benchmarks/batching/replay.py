@@ -6,8 +6,8 @@ same traffic on a loop in virtual time and finds every run and every answer at t
 What is virtual is the time: of a run, drawn from measured ones; of reading and answering a request,
 as measured of the server.
 
-Not modelled: other models of the same worker, cores that are shared (a run in a thread does not
-slow the loop down), and requests of unlike shapes, which are not joined.
+Not modelled: other models of the same worker, requests of unlike shapes, which are not joined, and
+what threads of Python cost each other beyond the measured handing over.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class BatcherReplay(VirtualServer):
         self._fixed, self._per_row = known_costs(costs, batchable=server.batchable)
         self._factor = 1.0
         self._joins = server.batchable and setting.max_batch_size > 1
+        self._threads = setting.session.threads
         self._most_rows = setting.max_batch_size
         self._wait_s = setting.max_wait_ms / 1000.0
         self._pending: deque[int] = deque()
@@ -74,7 +75,7 @@ class BatcherReplay(VirtualServer):
         self._scheduled = 0  # the number of the flush that is scheduled; 0 for none
         self._flushes = 0
         self._running = False
-        self._in_thread: tuple[list[int], int, float] = ([], 0, 0.0)
+        self._given: tuple[list[int], int, float] = ([], 0, 0.0)
         self._crowd = 0
         self._since_probe = 0
         self._watched: set[int] = set()
@@ -173,20 +174,21 @@ class BatcherReplay(VirtualServer):
 
     def _on_loop(self, batch: list[int], rows: int) -> None:
         began = self.now
-        self.now += self.cost(rows, len(batch))
+        self.work(self.cost(rows, len(batch)))
         self._learn(rows, self.now - began)
 
     def _start(self, batch: list[int], rows: int) -> None:
         self._running = True
         for request in (*batch, *self._pending):
             self._watch(request)
+        self.work(self.server.handoff_s)
         ends = self.now + self.cost(rows, len(batch))
-        self._in_thread = (batch, rows, ends - self.now)
-        self.call_at(ends, self._finish, 0)
+        self._given = (batch, rows, ends - self.now)
+        self.in_thread(ends - self.now, self._threads, self._finish)
 
     def _finish(self, _: int) -> None:
         self._running = False
-        batch, rows, seconds = self._in_thread
+        batch, rows, seconds = self._given
         self._learn(rows, seconds)
         self._deliver(batch)
         if self._pending:

@@ -17,6 +17,8 @@ class Server:
     Attributes:
         read_s: seconds of the loop from the arrival to the batcher.
         answer_s: seconds of the loop from the outputs to the answer.
+        handoff_s: seconds of the loop for handing a run over to a thread and back.
+        cores: cores of the worker; runs that use all of them stand still while the loop works.
         queue_limit: requests that may wait; more are refused.
         timeout_s: after this a request in a queue is given up.
         batchable: whether rows of several requests can be run together.
@@ -24,6 +26,8 @@ class Server:
 
     read_s: float = 0.000_06
     answer_s: float = 0.000_06
+    handoff_s: float = 0.000_06
+    cores: int = 2
     queue_limit: int = 256
     timeout_s: float = 10.0
     batchable: bool = True

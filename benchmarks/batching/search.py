@@ -9,7 +9,7 @@ first asks one question, whether it beats the best so far: most cost a replay or
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,14 @@ from benchmarks.batching.trials import STEP, Trials
 SHARE = 0.08
 """The share of the grid that is tried at most."""
 
-_SPREAD = 0.3  # of the model's error, on the logarithmic scale
+# Spread of the model's error on the logarithmic scale: over scenes, between settings that wait and
+# those that do not, over sessions, and over single settings; and how far the last are alike, in
+# steps of the grid.
+_ALL, _WAITING, _SESSION, _SINGLE = 0.3, 0.12, 0.08, 0.08
+_REACH = 1.5
 _NOISE = 0.01
-_REACH = 2.0  # how far, in steps of the grid, errors are alike
-_OTHER_SESSION = 0.5
-_ENOUGH = 0.0005
-_BELOW = (12, 40)  # steps below the best that tell a near miss from a bad setting
+_ENOUGH = 0.0001
+_BELOW = (3, 8, 20, 50)  # steps below the best that tell a near miss from a bad setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,17 @@ def tries_of(settings: Sequence[BatchSetting]) -> int:
     return max(1, math.floor(SHARE * len(settings)))
 
 
-def search(trials: Trials, settings: Sequence[BatchSetting], tries: int) -> Best:
-    """Return the setting that stands the highest rate, after trying at most `tries` of them."""
+def search(
+    trials: Trials,
+    settings: Sequence[BatchSetting],
+    tries: int,
+    *,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Best:
+    """Return the setting that stands the highest rate, after trying at most `tries` of them.
+
+    `go_on` is asked before each try but the first: no more are made once it says no.
+    """
     surrogate = Surrogate(trials.scene)
     guesses = {one: surrogate.rate(one) for one in settings}
     hopeful = {one: math.log(rate) for one, rate in guesses.items() if rate > 0}
@@ -60,7 +71,7 @@ def search(trials: Trials, settings: Sequence[BatchSetting], tries: int) -> Best
     known: dict[BatchSetting, float] = {}
     steps: dict[BatchSetting, int] = {}
     best: BatchSetting | None = None
-    while left and len(steps) < tries:
+    while left and len(steps) < tries and (not steps or go_on()):
         target = None if best is None else math.log(trials.rate(steps[best]))
         chosen, gain = _next(left, known, target)
         if target is not None and gain < _ENOUGH:
@@ -83,10 +94,11 @@ def exhaustive(trials: Trials, settings: Sequence[BatchSetting]) -> Best:
     steps: dict[BatchSetting, int] = {}
     for one in ranked:
         limit = None if best is None else steps[best]
-        if limit is not None and not trials.holds(one, limit + 1):
-            continue
-        guess = trials.step(max(surrogate.rate(one), 1e-9)) if limit is None else limit + 1
-        step = trials.sustained(one, guess)
+        guess = trials.step(max(surrogate.rate(one), 1e-9)) if limit is None else None
+        if limit is not None:
+            ahead = (limit + more for more in _AHEAD)
+            guess = next((step for step in ahead if trials.stands(one, step)), None)
+        step = None if guess is None else trials.sustained(one, guess)
         if step is not None:
             steps[one], best = step, one
     return Best(best, steps[best] if best else 0, tuple(sorted(steps.items(), key=_falling)))
@@ -97,6 +109,8 @@ def _falling(item: tuple[BatchSetting, int]) -> int:
 
 
 _FAR = 10_000
+# A setting that fails on one step may hold on a higher one, where batches form.
+_AHEAD = (1, 2, 4, 8)
 
 
 def _try(trials: Trials, setting: BatchSetting, guess: int, best: int | None) -> int:
@@ -104,11 +118,11 @@ def _try(trials: Trials, setting: BatchSetting, guess: int, best: int | None) ->
     if best is None:
         found = trials.sustained(setting, guess)
         return -_FAR if found is None else found
-    if trials.holds(setting, best + 1):
+    if trials.stands(setting, best + 1):
         found = trials.sustained(setting, best + 1)
         return best + 1 if found is None else found
     for below in _BELOW:
-        if trials.holds(setting, best - below):
+        if trials.stands(setting, best - below):
             return best - below // 2
     return best - 2 * _BELOW[-1]
 
@@ -140,27 +154,37 @@ def _errors(
     cross = _alike(settings, seen)
     solved = np.linalg.solve(inner, np.column_stack([values, cross.T]))
     means = cross @ solved[:, 0]
-    variances = _SPREAD**2 - np.einsum("ij,ji->i", cross, solved[:, 1:])
+    variances = (
+        _ALL**2
+        + _WAITING**2
+        + _SESSION**2
+        + _SINGLE**2
+        - np.einsum("ij,ji->i", cross, solved[:, 1:])
+    )
     return means, np.sqrt(np.maximum(variances, 1e-12))
 
 
 def _alike(some: Sequence[BatchSetting], others: Sequence[BatchSetting]) -> FloatArray:
+    """Covariance of the model's errors."""
     a, b = _places(some), _places(others)
     apart = ((a[:, None, :2] - b[None, :, :2]) ** 2).sum(axis=2)
-    same = (a[:, None, 2:] == b[None, :, 2:]).all(axis=2)
+    waiting = a[:, None, 2] == b[None, :, 2]
+    session = (a[:, None, 3:] == b[None, :, 3:]).all(axis=2)
+    single = waiting * session * np.exp(-apart / (2 * _REACH**2))
     found: FloatArray = (
-        _SPREAD**2 * np.exp(-apart / (2 * _REACH**2)) * np.where(same, 1.0, _OTHER_SESSION)
+        _ALL**2 + _WAITING**2 * waiting + _SESSION**2 * session + _SINGLE**2 * single
     )
     return found
 
 
 def _places(settings: Sequence[BatchSetting]) -> FloatArray:
-    """Settings as points: doublings of the batch and of the wait, and the session."""
+    """Settings as points: doublings of batch and wait, whether there is a wait, and the session."""
     return np.array(
         [
             (
                 math.log2(one.max_batch_size),
                 math.log2(1.0 + one.max_wait_ms),
+                one.max_wait_ms > 0,
                 one.session.threads,
                 one.session.spinning,
             )

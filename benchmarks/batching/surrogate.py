@@ -2,44 +2,60 @@
 
 The traffic is its envelope: how many requests came, at worst (to the hundredth), in the window of a
 given length before a request (the arrival curve of network calculus; Le Boudec and Thiran, 2001).
-The server is a cycle: requests that came during a run are the next batch. A request waits for the
-rest of the run under way and for what came in before it.
+That worst traffic, the densest part first, meets a server in the middle of its usual cycle; from
+there on what came during a run is the next batch, until nothing waits any more. The longest wait in
+that burst is the guess at the slowest hundredth.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.arrivals import FloatArray
 from benchmarks.batching.replay import LOOP_BUDGET_S
 from benchmarks.batching.settings import BatchSetting
 from benchmarks.batching.traffic import Recording
 from benchmarks.batching.trials import Scene
 
 _WINDOWS = 28
-_TURNS = 30
+_TURNS = 12
+_LONGEST_BURST = 2000.0  # mean gaps
 
 
-@dataclass(frozen=True, slots=True)
 class Envelope:
-    """Windows in mean gaps, and the requests in them that are exceeded in a hundredth."""
+    """How many came at worst within so many mean gaps, and the other way round."""
 
-    gaps: FloatArray
-    counts: FloatArray
-
-    @classmethod
-    def of(cls, recording: Recording, share: float) -> Envelope:
-        """Count what came in windows of many lengths before each request."""
+    def __init__(self, recording: Recording, share: float) -> None:
         at = recording.at * recording.rate
-        gaps = np.concatenate(([0.0], np.geomspace(0.5, at.size / 4.0, _WINDOWS)))
+        gaps = np.concatenate(([0.0], np.geomspace(0.1, at.size / 4.0, _WINDOWS)))
         place = np.arange(1, at.size + 1)
         counts = [
-            np.quantile(place - np.searchsorted(at, at - gap, side="left"), share) for gap in gaps
+            float(np.quantile(place - np.searchsorted(at, at - gap, side="left"), share))
+            for gap in gaps
         ]
-        return cls(gaps, np.asarray(counts, dtype=np.float64))
+        self._gaps: list[float] = gaps.tolist()
+        # Strictly rising, so that it can be read both ways.
+        self._counts = [count + 1e-9 * place for place, count in enumerate(counts)]
+
+    def came(self, gaps: float) -> float:
+        """Requests within a window."""
+        return _line(self._gaps, self._counts, gaps)
+
+    def when(self, count: float) -> float:
+        """The window that brings so many."""
+        return max(_line(self._counts, self._gaps, count), 0.0)
+
+
+def _line(xs: list[float], ys: list[float], x: float) -> float:
+    """Between two points a straight line, and beyond the last as from the first to the last."""
+    if x >= xs[-1]:
+        return ys[-1] + (x - xs[-1]) * (ys[-1] - ys[0]) / (xs[-1] - xs[0])
+    place = max(bisect_right(xs, x), 1)
+    low, high = xs[place - 1], xs[place]
+    return ys[place - 1] + (x - low) / (high - low) * (ys[place] - ys[place - 1])
 
 
 class Surrogate:
@@ -47,20 +63,20 @@ class Surrogate:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._envelope = Envelope.of(scene.recording, scene.objective.share)
+        self._envelope = Envelope(scene.recording, scene.objective.share)
         self._rows = scene.recording.rows_per_request
+        self._read_s, self._answer_s = scene.server.read_s, scene.server.answer_s
 
     def rate(self, setting: BatchSetting) -> float:
         """Requests per second; 0 where not even a lone request is in time."""
-        cycle = self._cycles(setting)
+        cycle = self._cycle(setting)
         limit_s = self._scene.objective.latency_ms / 1e3
-        wait_s = setting.max_wait_ms / 1e3
-        low, high = 0.0, float(np.max(np.arange(1, cycle.size + 1) / cycle))
-        if self._latency(cycle, wait_s, high * 1e-3) > limit_s:
+        low, high = 0.0, max(size / seconds for size, seconds in enumerate(cycle.seconds, 1))
+        if self._latency(cycle, high * 1e-3) > limit_s:
             return 0.0
         for _ in range(_TURNS):
             middle = (low + high) / 2.0
-            if self._latency(cycle, wait_s, middle) <= limit_s:
+            if self._latency(cycle, middle) <= limit_s:
                 low = middle
             else:
                 high = middle
@@ -68,8 +84,7 @@ class Surrogate:
                 break
         return low
 
-    def _cycles(self, setting: BatchSetting) -> FloatArray:
-        """Seconds from one batch of 1, 2, … requests to the next."""
+    def _cycle(self, setting: BatchSetting) -> _Cycle:
         scene = self._scene
         most = max(1, int(setting.max_batch_size / self._rows)) if scene.server.batchable else 1
         levels = scene.curves[setting.session].levels
@@ -83,31 +98,62 @@ class Surrogate:
         runs = runs * beyond
         overhead = sizes * (scene.server.read_s + scene.server.answer_s)
         # On the loop's thread a run holds up the reading of requests; in a thread it does not.
-        found: FloatArray = np.where(
-            runs > LOOP_BUDGET_S, np.maximum(runs, overhead), runs + overhead
-        )
-        return found
+        in_thread = runs > LOOP_BUDGET_S
+        seconds = np.where(in_thread, np.maximum(runs, overhead), runs + overhead)
+        return _Cycle(seconds.tolist(), setting.max_wait_ms / 1e3, int(most - in_thread.sum()))
 
-    def _latency(self, cycle: FloatArray, wait_s: float, rate: float) -> float:
+    def _latency(self, server: _Cycle, rate: float) -> float:
         """The slowest hundredth at a rate, seconds."""
-        most = cycle.size
-        if rate * cycle[-1] >= most:
+        if rate * server.seconds[-1] >= server.most:
             return math.inf
         size = 1.0
         for _ in range(_TURNS):
-            size = min(max(1.0, rate * (_at(cycle, size) + wait_s)), float(most))
-        busy = min(rate * _at(cycle, size) / size, 1.0)
-        waiting = self._envelope.counts
-        batches = np.floor(waiting / most)
-        rest = np.floor(waiting - batches * most).astype(np.int64)
-        last = np.where(rest > 0, cycle[np.maximum(rest - 1, 0)], 0.0)
-        served = batches * cycle[-1] + last
-        backlog = float(np.max(served - self._envelope.gaps / rate))
-        return max(busy * _at(cycle, size) + backlog, wait_s + _at(cycle, size))
+            size = min(max(1.0, rate * (server.of(size) + server.wait_s)), float(server.most))
+        usual = server.of(size)
+        busy = min(rate * usual / size, 1.0)
+        return max(server.wait_s + usual, self._burst(server, rate, busy * usual))
+
+    def _burst(self, server: _Cycle, rate: float, rest_s: float) -> float:
+        """The longest wait in the worst burst, which begins `rest_s` before a run ends."""
+        limit_s = self._scene.objective.latency_ms / 1e3
+        now, served, longest = rest_s, 0.0, 0.0
+        came = self._envelope.came
+        while (waiting := came(now * rate) - served) >= 1.0:
+            if longest > limit_s or now * rate > _LONGEST_BURST:
+                break
+            held_s = server.wait_s if server.waits(waiting) else 0.0
+            size = min(math.floor(came((now + held_s) * rate) - served), server.most)
+            # What comes while a batch is held back is read meanwhile.
+            now += held_s + server.seconds[size - 1] - min(held_s, size * self._read_s)
+            first = now - (size - 1) * self._answer_s
+            longest = max(longest, first - self._envelope.when(served + 1.0) / rate)
+            served += size
+        return longest
 
 
-def _at(cycle: FloatArray, size: float) -> float:
-    low = int(size)
-    share = size - low
-    upper = cycle[min(low, cycle.size - 1)]
-    return float(cycle[low - 1] + share * (upper - cycle[low - 1]))
+@dataclass(frozen=True, slots=True)
+class _Cycle:
+    """Seconds from one batch of 1, 2, … requests to the next, and the wait before it.
+
+    Attributes:
+        on_loop: from how many requests on a batch runs in a thread, where nobody waits any more.
+    """
+
+    seconds: list[float]
+    wait_s: float
+    on_loop: int
+
+    @property
+    def most(self) -> int:
+        """The largest batch, in requests."""
+        return len(self.seconds)
+
+    def waits(self, waiting: float) -> bool:
+        """Whether a batch is held back for more."""
+        return self.wait_s > 0 and waiting < self.most and waiting <= self.on_loop
+
+    def of(self, size: float) -> float:
+        """Seconds of a cycle, for any size."""
+        low = int(size)
+        upper = self.seconds[min(low, self.most - 1)]
+        return self.seconds[low - 1] + (size - low) * (upper - self.seconds[low - 1])

@@ -118,7 +118,7 @@ def bursty(count: int, rng: np.random.Generator, rows: int = 1, rate: float = 1.
     return recorded(at / rate, rows)
 
 
-def merged(recordings: Sequence[Recording]) -> Recording:
+def busiest(recordings: Sequence[Recording]) -> Recording:
     """The busiest of several workers' recordings: each worker has a queue of its own.
 
     Raises:

@@ -14,10 +14,16 @@ from typing import Any
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Waits by moving its clock on."""
+    """Waits by moving its clock on.
 
-    def __init__(self) -> None:
+    Args:
+        sharing: whether what a thread does stands still while the loop works.
+    """
+
+    def __init__(self, *, sharing: bool = False) -> None:
         self._now = 0.0
+        self._sharing = sharing
+        self._stolen_s: float | None = None
         self._in_thread: float | None = None
         super().__init__(_Jumping(self))
 
@@ -29,8 +35,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Let whoever runs just now take this long."""
         if self._in_thread is None:
             self._now += seconds
+            if self._stolen_s is not None:
+                self._stolen_s += seconds
         else:
             self._in_thread += seconds
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass in which nobody works on the loop."""
+        self._now += seconds
 
     def call_soon_threadsafe(  # type: ignore[override]
         self,
@@ -41,11 +53,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Call back at the thread's own time, where a thread calls."""
         if self._in_thread is None:
             return super().call_soon_threadsafe(callback, *args, context=context)
-        return self.call_at(self._in_thread, callback, *args, context=context)
+        return self.call_at(self._in_thread, self._landed, callback, args)
+
+    def _landed(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        if self._stolen_s:
+            self.call_at(self._now + self._stolen_s, self._landed, callback, args)
+            self._stolen_s = 0.0
+            return
+        self._stolen_s = None
+        callback(*args)
 
     def in_thread(self, function: Callable[..., object], *args: object) -> None:
-        """Do what a thread would do from now on, beside the loop."""
+        """Do what a thread would do from now on, beside the loop; one at a time."""
         self._in_thread = self._now
+        self._stolen_s = 0.0 if self._sharing else None
         try:
             function(*args)
         finally:
@@ -63,5 +84,5 @@ class _Jumping(selectors.SelectSelector):
         """Move the clock on by the time that would be waited."""
         if timeout is None:
             raise RuntimeError("nothing is left that could happen on the virtual loop")
-        self._loop.work(max(timeout, 0.0))
+        self._loop.wait(max(timeout, 0.0))
         return []

@@ -48,6 +48,8 @@ class VirtualServer(ABC):
         self._ready: list[tuple[Step, int]] = []
         self._timers: list[tuple[float, int, Step, int]] = []
         self._timers_made = 0
+        self._stolen_s: float | None = None  # None while no run needs all cores
+        self._then: Step = self.take
 
     @abstractmethod
     def take(self, request: int) -> None:
@@ -82,14 +84,35 @@ class VirtualServer(ABC):
         out.cpu_s += self._costs.cpu_of(rows)
         return seconds
 
+    def in_thread(self, seconds: float, threads: int, then: Step) -> None:
+        """Let a run begin in a thread; one at a time. The loop goes on beside it."""
+        if threads >= self.server.cores:
+            self._stolen_s = 0.0
+        self.call_at(self.now + seconds, self._landed, 0)
+        self._then = then
+
+    def _landed(self, _: int) -> None:
+        if self._stolen_s:
+            self.call_at(self.now + self._stolen_s, self._landed, 0)
+            self._stolen_s = 0.0
+            return
+        self._stolen_s = None
+        self._then(0)
+
+    def work(self, seconds: float) -> None:
+        """Let the loop work; a run that needs all cores stands still meanwhile."""
+        self.now += seconds
+        if self._stolen_s is not None:
+            self._stolen_s += seconds
+
     def answer(self, request: int) -> None:
         """Send a request its outputs."""
-        self.now += self.server.answer_s
+        self.work(self.server.answer_s)
         self._settle(request, self.now)
 
     def refuse(self, request: int) -> None:
         """Tell a request that it failed."""
-        self.now += self.server.answer_s
+        self.work(self.server.answer_s)
         self._settle(request, NEVER)
 
     def _settle(self, request: int, at: float) -> None:
@@ -121,6 +144,6 @@ class VirtualServer(ABC):
         self._next = place
 
     def _read(self, request: int) -> None:
-        self.now += self.server.read_s
+        self.work(self.server.read_s)
         self.out.cpu_s += self.server.read_s + self.server.answer_s
         self.take(request)

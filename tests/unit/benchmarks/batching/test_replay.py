@@ -32,10 +32,11 @@ from tests.unit.benchmarks.batching.costs import costs
 class _Thread(Executor):
     """Does at once what a thread would do beside the loop."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: VirtualLoop, handoff_s: float) -> None:
+        self._loop, self._handoff_s = loop, handoff_s
 
     def submit(self, function: Callable[..., object], /, *args: object) -> None:  # type: ignore[override]
+        self._loop.work(self._handoff_s)
         self._loop.in_thread(function, *args)
 
 
@@ -46,7 +47,7 @@ class _Drive:
         self, traffic: Traffic, setting: BatchSetting, drawn: RunCosts, server: Server
     ) -> None:
         self.traffic, self.drawn, self.server = traffic, drawn, server
-        self.loop = VirtualLoop()
+        self.loop = VirtualLoop(sharing=setting.session.threads >= server.cores)
         self.out = Replayed(traffic, [NEVER] * len(traffic.at))
         self.open = len(traffic.at)
         self.setting = setting
@@ -71,7 +72,7 @@ class _Drive:
             CostModel(*known_costs(self.drawn, batchable=self.server.batchable)),
             knobs,
             batchable=self.server.batchable,
-            executor=_Thread(self.loop),
+            executor=_Thread(self.loop, self.server.handoff_s),
             timeout_s=self.server.timeout_s,
         )
         for request, at in enumerate(self.traffic.at):
@@ -136,6 +137,12 @@ SCENES = {
     "light, crowded": (costs(2e-4, 1e-5), 9000.0, BatchSetting(32), Server(1e-5, 1e-5)),
     "around the loop's budget": (costs(2e-3, 1e-4), 900.0, BatchSetting(16), Server()),
     "in a thread": (costs(6e-3, 1e-3), 300.0, BatchSetting(32), Server()),
+    "in a thread on the only core": (
+        costs(6e-3, 1e-3),
+        250.0,
+        BatchSetting(32),
+        Server(cores=1),
+    ),
     "waiting for more": (costs(5e-4, 1e-4), 900.0, BatchSetting(8, 5.0), Server()),
     "overloaded": (costs(6e-3, 3e-3), 900.0, BatchSetting(4), Server(queue_limit=20)),
     "timing out": (costs(0.05, 0.02), 300.0, BatchSetting(4), Server(timeout_s=0.4)),
@@ -176,6 +183,8 @@ def test_it_does_so_whatever_comes(data: st.DataObject) -> None:
     server = Server(
         read_s=draw(st.floats(0.0, 2e-4)),
         answer_s=draw(st.floats(0.0, 2e-4)),
+        handoff_s=draw(st.floats(0.0, 2e-4)),
+        cores=draw(st.integers(1, 2)),
         queue_limit=draw(st.integers(1, 300)),
         timeout_s=draw(st.floats(0.01, 2.0)),
         batchable=draw(st.booleans()),

@@ -1,0 +1,85 @@
+"""`python -m benchmarks.batching`: tune a served model beside its predictor, at low priority.
+
+Orders come as JSON on standard input, the answer goes as JSON to standard output: what
+:meth:`Tuned.to_dict` gives, or `{"error": sentence}` with exit code 2. The process is as nice as
+can be, so that it takes what the predictor leaves; on a busy machine it times runs by their
+processor time instead of the clock (see `cost_curve`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.batching.settings import BatchSetting, Bounds, Session
+from benchmarks.batching.traffic import Recording, busiest, recorded
+from benchmarks.batching.tuning import Question, tune
+from config.errors import InputError, PrimeSparkError
+from registry.traffic import read_inputs, read_traffic
+
+_NICE = 15
+_MOST_REQUESTS = 10_000
+
+
+def main() -> int:
+    """Tune as ordered; return the exit code."""
+    os.nice(_NICE)
+    try:
+        answer: dict[str, Any] = tune(question_of(json.load(sys.stdin))).to_dict()
+    except PrimeSparkError as error:
+        answer = {"error": str(error)}
+    json.dump(answer, sys.stdout)
+    return 2 if "error" in answer else 0
+
+
+def question_of(orders: dict[str, Any]) -> Question:
+    """Read orders and the traffic that they name.
+
+    Raises:
+        InputError: nothing, or too little, was recorded.
+    """
+    current = orders["current"]
+    session = Session(int(current["intra_op_threads"]), bool(current["allow_spinning"]))
+    folder, model = Path(orders["traffic"]), str(orders["model"])
+    return Question(
+        path=Path(orders["path"]),
+        recording=recent(folder, model),
+        objective_ms=orders["objective_ms"],
+        current=BatchSetting(
+            int(current["max_batch_size"]),
+            float(current["max_wait_ms"]),
+            Session() if session.threads == 1 else session,
+        ),
+        bounds=Bounds(*orders["bounds"]),
+        inputs=read_inputs(folder, model),
+        cores=orders["cores"],
+        queue_limit=orders["queue_limit"],
+        timeout_s=orders["timeout_s"],
+        seconds=orders["seconds"],
+        seed=orders["seed"],
+    )
+
+
+def recent(folder: Path, model: str) -> Recording:
+    """The newest recorded traffic of the model's busiest worker.
+
+    Raises:
+        InputError: nothing, or too little, was recorded.
+    """
+    found = []
+    for records in read_traffic(folder, model).values():
+        newest = records[-_MOST_REQUESTS:]
+        if len(newest) > 1:
+            found.append(newest)
+    if not found:
+        raise InputError(f"no traffic of {model} was recorded yet; wait for requests")
+    return busiest([recorded(one["at"], one["rows"].astype(np.int64)) for one in found])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""From a model's file and its traffic to the best setting, with what it promises.
+
+Measures the run costs and the server's overhead on this machine, replays the traffic at the times
+it was recorded, and searches the grid under the latency objective. What it says of rates and
+latencies is predicted: replayed in virtual time from measured costs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.batching.cost_curve import Effort, Feeds, measure_curves
+from benchmarks.batching.overhead import measure_overhead
+from benchmarks.batching.replay import replay
+from benchmarks.batching.replayed import Objective, Server
+from benchmarks.batching.run_costs import CostCurve, RunCosts
+from benchmarks.batching.search import Best, search, tries_of
+from benchmarks.batching.settings import BatchSetting, Bounds, Session, grid, sessions
+from benchmarks.batching.traffic import Recording
+from benchmarks.batching.trials import Scene, Trials
+from registry.onnx_files import inspect
+from registry.records import ModelSchema
+
+_CURVE_SHARE = 0.3
+_SEARCH_SHARE = 0.85
+_FEWER_REQUESTS = 8_000
+_SEEDS = 5
+_NOTABLE = 0.02
+# Of a predicted gain, what is promised at least: the replay does not know all that happens.
+_SURE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is tuned, on what, and how far.
+
+    Attributes:
+        path: the model's file.
+        recording: its traffic.
+        objective_ms: p99 has to stay within it.
+        current: the setting that is in use.
+        inputs: real inputs; none: zeros.
+        cores: cores of a worker.
+        seconds: about how long it may take.
+    """
+
+    path: Path
+    recording: Recording
+    objective_ms: float
+    current: BatchSetting
+    bounds: Bounds
+    inputs: Sequence[Feeds] = ()
+    cores: int = 1
+    queue_limit: int = 256
+    timeout_s: float = 10.0
+    seconds: float = 20.0
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a setting promises.
+
+    Attributes:
+        rate: the highest rate within the objective, requests per second; None: none.
+        p99_ms, mean_ms, cpu_ms: at the rate of the recording; of the processor: a request's share.
+    """
+
+    setting: BatchSetting
+    rate: float | None
+    p99_ms: float
+    mean_ms: float
+    cpu_ms: float
+    rows_per_run: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A predicted share by which the mean latency falls, and within what."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The answer.
+
+    Attributes:
+        best: the setting that stands the highest rate, maybe the current one; None where none meets
+            the objective.
+        live: the best that is better at the recorded rate too, and what is gained; None: none.
+        grid: how many settings there are.
+        tried: what was tried, and the rate each is taken to stand, the best first.
+        undisturbed: share of the timed runs that no other process interrupted.
+    """
+
+    objective_ms: float
+    requests: int
+    rate: float
+    overhead_ms: float
+    current: Outcome
+    best: Outcome | None
+    live: Outcome | None
+    gain: Gain | None
+    grid: int
+    tried: tuple[tuple[BatchSetting, float], ...]
+    replays: int
+    undisturbed: float
+    seconds: float
+    curves: tuple[dict[str, Any], ...] = field(repr=False, default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, fit for JSON; settings as the knob has them."""
+        found = asdict(self)
+        for name, outcome in (("current", self.current), ("best", self.best), ("live", self.live)):
+            if outcome is not None:
+                found[name]["setting"] = outcome.setting.knob()
+        found["tried"] = [{**setting.knob(), "rate": rate} for setting, rate in self.tried]
+        found["curves"] = list(self.curves)
+        return found
+
+
+def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) -> Tuned:
+    """Find the best setting.
+
+    Raises:
+        ModelRefused: the file is no model that can be run.
+        InputError: the model fails on the inputs.
+        UnavailableError: the overhead could not be measured.
+    """
+    began = monotonic()
+    schema = inspect(question.path)
+    settings = grid(question.bounds, batchable=schema.batchable)
+    curves = _curves(question, schema)
+    overhead = measure_overhead(_numbers(schema), round(question.recording.rows_per_request))
+    server = Server(
+        overhead / 2.0,
+        overhead / 2.0,
+        cores=question.cores,
+        queue_limit=question.queue_limit,
+        timeout_s=question.timeout_s,
+        batchable=schema.batchable,
+    )
+    scene = Scene(
+        question.recording,
+        Objective(question.objective_ms),
+        server,
+        curves,
+        max(_FEWER_REQUESTS, question.recording.at.size),
+        question.seed,
+    )
+    trials = Trials(scene)
+    ends = began + _SEARCH_SHARE * question.seconds
+    found = search(trials, settings, tries_of(settings), go_on=lambda: monotonic() < ends)
+    tried, replays = trials.tried.copy(), trials.replays
+    current = _outcome(trials, question.current, found.step)
+    best = None if found.setting is None else _outcome(trials, found.setting, found.step)
+    if best is not None and (current.rate or 0.0) >= (best.rate or 0.0):
+        best = current
+    live, gain = _live(trials, found, current)
+    return Tuned(
+        objective_ms=question.objective_ms,
+        requests=question.recording.at.size,
+        rate=question.recording.rate,
+        overhead_ms=overhead * 1e3,
+        current=current,
+        best=best,
+        live=live,
+        gain=gain,
+        grid=len(settings),
+        tried=tuple((one, trials.rate(step)) for one, step in found.order if one in tried),
+        replays=replays,
+        undisturbed=min(curve.undisturbed for curve in curves.values()),
+        seconds=monotonic() - began,
+        curves=tuple(_shown(curve) for curve in curves.values()),
+    )
+
+
+def _curves(question: Question, schema: ModelSchema) -> dict[Session, CostCurve]:
+    wanted = sessions(question.bounds)
+    current = question.current.session
+    return measure_curves(
+        question.path,
+        schema,
+        question.inputs,
+        sessions=wanted if current in wanted else [*wanted, current],
+        most_rows=max(question.bounds.max_batch_size, int(question.recording.rows.max())),
+        # A batch that takes longer than the objective is of no use.
+        effort=Effort(_CURVE_SHARE * question.seconds, 2.0 * question.objective_ms / 1e3),
+    )
+
+
+def _numbers(schema: ModelSchema) -> int:
+    """Numbers in one row of the first input; a free axis counts as one."""
+    found = 1
+    for axis in schema.inputs[0].shape[1:]:
+        found *= axis or 1
+    return found
+
+
+def _outcome(trials: Trials, setting: BatchSetting, guess: int) -> Outcome:
+    step = trials.sustained(setting, guess)
+    now = trials.replayed(setting)
+    return Outcome(
+        setting,
+        None if step is None else trials.rate(step),
+        now.percentile_ms(),
+        now.mean_ms,
+        now.cpu_per_request_s * 1e3,
+        now.rows_per_run,
+    )
+
+
+def _live(trials: Trials, found: Best, current: Outcome) -> tuple[Outcome | None, Gain | None]:
+    """The setting of the highest rate that is better now, too: quicker, or as quick for less."""
+    objective_ms = trials.scene.objective.latency_ms
+    for setting, step in found.order:
+        if setting == current.setting:
+            continue
+        outcome = _outcome(trials, setting, step)
+        if not _stands_more(outcome, current) or not _better(outcome, current, objective_ms):
+            continue
+        gain = _gain(trials, current.setting, setting)
+        if gain.mean > _NOTABLE:
+            return outcome, gain
+    return None, None
+
+
+def _stands_more(outcome: Outcome, current: Outcome) -> bool:
+    return outcome.rate is not None and outcome.rate >= (current.rate or 0.0)
+
+
+def _better(outcome: Outcome, current: Outcome, objective_ms: float) -> bool:
+    if current.p99_ms > objective_ms:
+        return outcome.p99_ms < current.p99_ms * (1.0 - _NOTABLE)
+    cheaper = outcome.cpu_ms < current.cpu_ms * (1.0 - _NOTABLE)
+    return outcome.p99_ms <= objective_ms and (cheaper or outcome.p99_ms < current.p99_ms)
+
+
+def _gain(trials: Trials, before: BatchSetting, after: BatchSetting) -> Gain:
+    """How much the mean latency falls, by several draws of the run times."""
+    scene = trials.scene
+    gains: list[float] = []
+    for seed in range(_SEEDS):
+        now, then = (
+            replay(
+                trials.traffic(0),
+                one,
+                RunCosts(scene.curves[one.session], scene.seed + seed),
+                scene.server,
+            )
+            for one in (before, after)
+        )
+        gains.append(1.0 - then.mean_ms / now.mean_ms)
+    gains.sort()
+    middle = gains[len(gains) // 2]
+    return Gain(middle, min(gains[0], _SURE * middle), gains[-1])
+
+
+def _shown(curve: CostCurve) -> dict[str, Any]:
+    return {
+        "threads": curve.session.threads,
+        "spinning": curve.session.spinning,
+        "median_ms": {str(one.rows): one.median_s * 1e3 for one in curve.levels},
+    }

@@ -1,0 +1,82 @@
+"""The models that batching is measured on: from a product of matrices to a forest and an image net.
+
+All take rows of 64 numbers, so that the same requests fit them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.serving_models import CLASSES, FEATURES, write_model, write_slow_model
+
+_SIDE = 8
+_CHANNELS = (1, 48, 64, 64)
+_TREES, _DEPTH, _SAMPLES = 300, 8, 3000
+
+
+def write_models(folder: Path, seed: int) -> dict[str, Path]:
+    """Write them all; return their files by name."""
+    writers: dict[str, Callable[[Path], object]] = {
+        "linear": lambda path: write_model(path, 0, seed),
+        "mlp": lambda path: write_model(path, 2, seed),
+        "deep": lambda path: write_slow_model(path, 3.0, seed),
+        "image": lambda path: _write_image_net(path, seed),
+        "forest": lambda path: _write_forest(path, seed),
+    }
+    files = {name: folder / f"{name}.onnx" for name in writers}
+    for name, write in writers.items():
+        write(files[name])
+    return files
+
+
+def _write_image_net(path: Path, seed: int) -> None:
+    """Three convolutions over images of 8 × 8 points, and a classifier on top."""
+    rng = np.random.default_rng(seed)
+    shape = numpy_helper.from_array(np.array([-1, 1, _SIDE, _SIDE], dtype=np.int64), "shape")
+    weights, current = [shape], "image"
+    nodes = [helper.make_node("Reshape", ["X", "shape"], ["image"])]
+    for layer, (before, after) in enumerate(pairwise(_CHANNELS)):
+        kernel = rng.normal(size=(after, before, 3, 3)) / np.sqrt(9 * before)
+        weights.append(numpy_helper.from_array(kernel.astype(np.float32), f"k{layer}"))
+        nodes.append(
+            helper.make_node("Conv", [current, f"k{layer}"], [f"c{layer}"], pads=[1, 1, 1, 1])
+        )
+        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
+        current = f"r{layer}"
+    last = rng.normal(size=(_CHANNELS[-1] * _SIDE**2, CLASSES)).astype(np.float32) / _SIDE
+    weights.append(numpy_helper.from_array(last, "w"))
+    nodes.append(helper.make_node("Flatten", [current], ["flat"]))
+    nodes.append(helper.make_node("MatMul", ["flat", "w"], ["scores"]))
+    nodes.append(helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0))
+    graph = helper.make_graph(
+        nodes,
+        "image",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, FEATURES])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, CLASSES]),
+        ],
+        weights,
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+
+
+def _write_forest(path: Path, seed: int) -> None:
+    """A random forest, exported from scikit-learn."""
+    # Heavy, and only for this model.
+    from skl2onnx import to_onnx  # noqa: PLC0415
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(_SAMPLES, FEATURES)).astype(np.float32)
+    labels = rows[:, :CLASSES].argmax(axis=1)
+    forest = RandomForestClassifier(_TREES, max_depth=_DEPTH, random_state=seed).fit(rows, labels)
+    exported = to_onnx(forest, rows[:1], options={"zipmap": False}, target_opset=18)
+    path.write_bytes(exported.SerializeToString())
