@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import psutil
 import pytest
 
 from benchmarks.trial_record import recompute
@@ -32,7 +31,7 @@ from flows.wake import Waker
 from optimizers.models.desk import Desk
 from registry.mlflow_models import ModelRegistry
 from registry.records import MoveState, RouteMode, Stage, TrialVerdict
-from tests.services.prefect_server import PrefectServer, worker
+from tests.services.prefect_server import PrefectServer, process_of, worker
 from tests.services.scripted_traffic import Behaviour, ScriptedTraffic
 from tests.services.toy_models import classifier, evaluation
 
@@ -84,8 +83,12 @@ class World:
         return self.until(f"version {version} is {stage}", there)
 
     def runs(self) -> list[tuple[str, str]]:
-        """Name and state of every flow run there was."""
-        found = self.ask("flow_runs/filter", {"sort": "START_TIME_ASC"})
+        """Name and state of every flow run there was in our pool, the newest first.
+
+        A shared server has those of other tests besides, and answers with so many only.
+        """
+        ours = {"work_pools": {"name": {"any_": [POOL]}}, "sort": "START_TIME_DESC"}
+        found = self.ask("flow_runs/filter", ours)
         return [(run["name"], run["state_name"]) for run in found]
 
     def ask(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
@@ -181,7 +184,7 @@ def test_what_training_makes_enters_the_same_life(world: World) -> None:
 def kill_its_controller(world: World, version: int) -> None:
     """Kill the process of the trial's flow run as soon as it has looked at it."""
     looked = world.until("the trial has been looked at", lambda: _looked(world, version))
-    process = world.until("its process is found", lambda: _process_of(looked))
+    process = world.until("its process is found", lambda: process_of(looked))
     os.kill(process.pid, signal.SIGKILL)
 
 
@@ -206,10 +209,11 @@ def check_the_trial(world: World, champion: int, challenger: int) -> None:
     for name, state in (("ab-test", "Promote"), ("promote", "Promoted")):
         run = (f"{name}-{MODEL}-v{challenger}", state)
         world.until(f"Prefect shows {run}", lambda run=run: run in world.runs() or None)  # type: ignore[misc]
-    artefacts = world.ask("artifacts/filter", {"limit": 200})
-    kinds = {(one["key"], one["type"]) for one in artefacts}
-    assert (f"ab-test-{MODEL}-v{challenger}", "table") in kinds
-    assert (f"ab-test-{MODEL}-v{challenger}-run", "markdown") in kinds
+    key = f"ab-test-{MODEL}-v{challenger}"
+    wanted = {(key, "table"), (f"{key}-run", "markdown")}
+    named = {"artifacts": {"key": {"any_": [name for name, _ in wanted]}}}
+    shown = {(one["key"], one["type"]) for one in world.ask("artifacts/filter", named)}
+    assert shown == wanted
 
 
 def cancel_its_trial(world: World, version: int) -> None:
@@ -233,16 +237,6 @@ def _looked(world: World, version: int) -> str | None:
     for trial in world.desk.experiments.running(MODEL):
         if trial.challenger == version and len(world.desk.experiments.looks(trial.id)) >= 2:
             return trial.flow_run_id
-    return None
-
-
-def _process_of(flow_run_id: str) -> psutil.Process | None:
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == flow_run_id:
-                return process
-        except psutil.Error:
-            continue
     return None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.services.processes import LOOPBACK, free_port, started
@@ -66,6 +67,17 @@ def worker(
 
     with started(command, ready=ready, log=log, env=clean, timeout_s=90) as process:
         yield process.pid
+
+
+def process_of(flow_run_id: str) -> psutil.Process | None:
+    """The process on this machine that carries a flow run out; None when there is none."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == flow_run_id:
+                return process
+        except psutil.Error:
+            continue
+    return None
 
 
 @pytest.fixture(scope="session")
