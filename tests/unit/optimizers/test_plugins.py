@@ -159,6 +159,7 @@ def test_the_built_in_ones_are_installed() -> None:
         "host",
         "mlflow",
         "models",
+        "network",
         "prefect",
         "prometheus",
         "registry",
@@ -202,8 +203,8 @@ def test_every_built_in_one_loads_where_its_servers_are_known() -> None:
     assert set(loaded.notifiers) == {"log", "webhook"}
 
 
-def test_without_servers_only_the_host_is_looked_at() -> None:
-    assert list(load_targets(context()).parts) == ["host"]
+def test_without_servers_only_the_machine_is_looked_at() -> None:
+    assert list(load_targets(context()).parts) == ["host", "network"]
 
 
 def test_a_webhook_without_an_address_stops_the_start() -> None:
