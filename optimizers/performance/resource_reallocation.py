@@ -48,6 +48,7 @@ from registry.agent_records import (
 # What did not help, or was taken back, is not tried again while the view remembers it: a day.
 _SPENT = frozenset({ActionState.ROLLED_BACK, ActionState.HANDED_OVER, ActionState.FAILED})
 _GUARDRAILS = ("error_rate", "throughput_rps")
+_FRESH_S = 300.0
 _SLACK_S = 600.0
 
 
@@ -118,7 +119,7 @@ class ResourceReallocation:
             possible = [] if study is None else _thread_moves(finding.subject, study)
         else:
             possible = self._moves(short, view)
-        return [self._proposal(one, finding, missed, short) for one in possible[:1]]
+        return [self._proposal(one, finding, missed, short, view) for one in possible[:1]]
 
     def study(self, finding: Finding, view: View, tools: Tools, seconds: float) -> JsonValue | None:  # noqa: ARG002 - the seam's
         """Read how the model's batching knob was written, for that is what has to come back."""
@@ -143,14 +144,16 @@ class ResourceReallocation:
         )
         return (target, knob) in view.held or any(tried)
 
-    def _proposal(self, move: Move, finding: Finding, missed: Missed, short: Shortage) -> Proposal:
+    def _proposal(
+        self, move: Move, finding: Finding, missed: Missed, short: Shortage, view: View
+    ) -> Proposal:
         goal, change, on_serving = missed.progress.goal, move.change, finding.target == SERVING
         metric = goal.metric_name
         own = missed.target == finding.target
         guardrails = [
             name if on_serving else f"{name}@{SERVING}"
             for name in _GUARDRAILS
-            if missed.target == SERVING and name != metric
+            if missed.target == SERVING and name != metric and _seen(view, name)
         ]
         return Proposal(
             type=self.type,
@@ -176,6 +179,11 @@ class ResourceReallocation:
         """As believed, but never more than all the waiting there is."""
         most = short.limiter.wait_share
         return Estimate(min(self._settings.expected_improvement, most), 0.0, most)
+
+
+def _seen(view: View, metric: str) -> bool:
+    """What is not seen cannot be guarded."""
+    return bool(view.recent(SERVING, metric, _FRESH_S))
 
 
 def _thread_moves(model: str, study: Study) -> list[Move]:

@@ -75,7 +75,7 @@ def cgroup_v1(controller: str) -> Iterator[Path]:
 def crowd_of_cgroups(*names: str) -> Iterator[list[Path]]:
     """Real cgroups that divide a share of the processor among them, hardly disturbed by others."""
     with cgroup_v1("cpu") as outer:
-        (outer / "cpu.shares").write_text("32768")
+        (outer / "cpu.shares").write_text("8192")
         folders = [outer / name for name in names]
         for folder in folders:
             folder.mkdir()

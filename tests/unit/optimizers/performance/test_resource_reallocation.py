@@ -78,6 +78,8 @@ def view_of(
             for value, at in zip(latency, LOOKS[-len(latency) :], strict=True)
         ]
     }
+    for name in ("error_rate", "throughput_rps"):
+        history["serving", name] = [Observation("serving", name, 0.0, at) for at in LOOKS]
     for part, metric in enumerate(("process_cpu_percent", "process_wait_percent")):
         history["processes", metric] = [
             Observation("processes", metric, use[part], at, "%", (("process", str(name)),))
@@ -127,6 +129,13 @@ def test_it_keeps_what_capabilities_promise(capability: ResourceReallocation) ->
     assert proposal.guardrails == ("error_rate@serving", "throughput_rps@serving")
     assert proposal.expected.mean == pytest.approx(0.12)
     assert proposal.expected.high == pytest.approx(50 / 110)
+
+
+def test_what_is_not_seen_cannot_be_a_guardrail(capability: ResourceReallocation) -> None:
+    view = view_of()
+    silent = {key: seen for key, seen in view.history.items() if key[1] != "throughput_rps"}
+    [proposal] = proposed(capability, replace(view, history=silent))
+    assert proposal.guardrails == ("error_rate@serving",)
 
 
 def test_the_finding_says_who_waits_and_for_what(capability: ResourceReallocation) -> None:
