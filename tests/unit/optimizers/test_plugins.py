@@ -193,8 +193,10 @@ def test_every_built_in_one_loads_where_its_servers_are_known() -> None:
         "host",
         "mlflow",
         "models",
+        "network",
         "prefect",
         "registry",
+        "replicas",
         "serving",
         "shop",
     }
