@@ -26,7 +26,7 @@ from config.performance_settings import ProcessSettings
 from optimizers.plugins import PluginContext
 from optimizers.targets.base import Guard, Observed, Target
 from optimizers.targets.counters import Counters, Interval
-from optimizers.targets.processes_cgroup import CGROUP_KINDS, CgroupKnob, Cgroups
+from optimizers.targets.processes_cgroup import CGROUP_KINDS, CgroupKnob, Cgroups, parts_of
 from optimizers.targets.processes_facts import NICE, TARGET, NamedProcess, ProcessesFacts
 from optimizers.targets.processes_found import Found, epoch_of, find, threads_of, waits
 from optimizers.targets.processes_threads import (
@@ -87,11 +87,11 @@ class ProcessesTarget:
 
     def knobs(self) -> Sequence[str]:
         """Niceness and cores of each name, and what its cgroup has."""
-        return [
-            f"{kind}:{name}"
-            for name in self._named
-            for kind in (*THREAD_KNOBS, *self._cgroup_knobs(name))
-        ]
+        found = [f"{kind}:{name}" for name in self._named for kind in THREAD_KNOBS]
+        for name in self._named:
+            with suppress(InputError):  # a look tells what is wrong with the path
+                found += [f"{kind}:{name}" for kind in self._cgroup_knobs(name)]
+        return found
 
     def read(self, knob: str) -> JsonValue:
         """A knob's value; see :class:`optimizers.targets.base.Target`."""
@@ -223,7 +223,7 @@ def make(context: PluginContext) -> Sequence[Target]:
     """Entry point `processes`: left out when the settings name none.
 
     Raises:
-        ConfigError: two have the same name.
+        ConfigError: two have the same name, or a cgroup cannot be one.
     """
     named = context.settings.performance.resource_reallocation.processes
     names = [one.name for one in named]
@@ -232,4 +232,16 @@ def make(context: PluginContext) -> Sequence[Target]:
         raise ConfigError(
             f"performance.resource_reallocation.processes has {twice!r} twice; name each once"
         )
+    for one in named:
+        _check_cgroup(one)
     return [ProcessesTarget(named, context.clock)] if named else []
+
+
+def _check_cgroup(named: ProcessSettings) -> None:
+    try:
+        if named.cgroup is not None:
+            parts_of(named.cgroup)
+    except InputError as error:
+        raise ConfigError(
+            f"performance.resource_reallocation.processes, {named.name}: {error}"
+        ) from error

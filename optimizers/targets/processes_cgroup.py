@@ -204,11 +204,7 @@ class Cgroups:
         mount = self._mounted(kind.controller, kind.version)
         if mount is None:
             return None
-        parts = Path(path.strip("/")).parts
-        if not parts or ".." in parts:
-            raise InputError(
-                f"the cgroup {path!r} cannot be used: name one below the mount, without '..'"
-            )
+        parts = parts_of(path)
         folder = mount.joinpath(*parts)
         if folder.resolve() != mount.resolve().joinpath(*parts):
             raise InputError(f"the cgroup {path!r} leads elsewhere by a link; name it directly")
@@ -232,6 +228,20 @@ class Cgroups:
             # Spaces and the like are written as octal numbers.
             plain = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), place)
             yield Path(plain), kind, options.split(",")
+
+
+def parts_of(path: str) -> tuple[str, ...]:
+    """The names on the way to a cgroup.
+
+    Raises:
+        InputError: it is the root of all, or leads out of the mount.
+    """
+    parts = Path(path.strip("/")).parts
+    if not parts or ".." in parts:
+        raise InputError(
+            f"the cgroup {path!r} cannot be used: name one below the mount, without '..'"
+        )
+    return parts
 
 
 def members(folder: Path) -> set[int]:

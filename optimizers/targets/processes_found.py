@@ -23,7 +23,10 @@ from optimizers.targets.processes_facts import HOUSE, PREDICTOR, Thread
 
 _ROLES = {
     PREDICTOR: ("serving.service:Predictor",),
-    HOUSE: ("flows.", "serving.api", "prefect", "mlflow"),
+    HOUSE: (
+        *("-m flows.", "-m serving.api", "bin/prime-spark"),
+        *("-m prefect", "prefect server", "prefect worker", "mlflow server", "mlflow.server"),
+    ),
 }
 _PROC = Path("/proc")
 _MOST_PROCESSES = 200
@@ -78,12 +81,12 @@ def began_at(pid: int, tid: int) -> int | None:
     """When a thread began, in clock ticks since the boot; None when it is gone."""
     try:
         text = (_PROC / str(pid) / "task" / str(tid) / "stat").read_text(errors="replace")
-    except OSError:
+        # The second field, the name, may hold anything; what follows its bracket is numbers.
+        # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: field 22.
+        fields = text.rpartition(")")[2].split()
+        state, began = fields[0], int(fields[19])
+    except (OSError, ValueError, IndexError):
         return None
-    # The second field, the name, may hold anything; what follows its bracket is numbers.
-    # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: field 22.
-    fields = text.rpartition(")")[2].split()
-    state, began = fields[0], int(fields[19])
     return None if state in {"Z", "X"} else began
 
 

@@ -117,6 +117,26 @@ def test_this_process_and_its_ancestors_are_never_found() -> None:
         assert os.getppid() not in pids
 
 
+@pytest.mark.parametrize(
+    ("words", "role"),
+    [
+        ("serving.service:Predictor --fd 3", "predictor"),
+        ("-m flows.agent --quiet", "house"),
+        ("-m prefect server start", "house"),
+        ("-m mlflow server --port 5000", "house"),
+        ("nightly_workflows.py --mlflow", ""),
+    ],
+)
+def test_the_predictor_and_the_house_are_known_by_their_commands(
+    stack: ExitStack, words: str, role: str
+) -> None:
+    marked = mark()
+    stack.enter_context(program(IDLE, marked, *words.split()))
+    facts = target_of(marked).observe(1.0, 5.0).facts
+    assert isinstance(facts, ProcessesFacts)
+    assert facts.named["job"].role == role
+
+
 def test_a_process_belongs_to_the_first_name_that_fits(stack: ExitStack) -> None:
     marked = mark()
     one = stack.enter_context(program(IDLE, marked))
@@ -352,8 +372,8 @@ def test_paths_out_of_the_cgroups_are_refused(path: str) -> None:
 
 
 def test_the_settings_name_each_once_or_nothing_is_made() -> None:
-    def context(*names: str) -> PluginContext:
-        named = tuple(ProcessSettings(name=name, command="abc") for name in names)
+    def context(*names: str, cgroup: str | None = None) -> PluginContext:
+        named = tuple(ProcessSettings(name=name, command="abc", cgroup=cgroup) for name in names)
         part = PerformanceSettings(resource_reallocation=ReallocationSettings(processes=named))
         return PluginContext(Settings(performance=part), CLOCK)
 
@@ -361,3 +381,5 @@ def test_the_settings_name_each_once_or_nothing_is_made() -> None:
     assert [one.name for one in make(context("a", "b"))] == ["processes"]
     with pytest.raises(ConfigError, match="'a' twice"):
         make(context("a", "a"))
+    with pytest.raises(ConfigError, match=r"a: the cgroup 'b/\.\./\.\.' cannot be used"):
+        make(context("a", cgroup="b/../.."))
