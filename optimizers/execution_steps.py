@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pydantic import JsonValue
 
 from config.errors import ConflictError, StaleToken
-from optimizers.capability import Seen, Sight, Switch
+from optimizers.capability import Seen, Sight
 from optimizers.execution_desk import ActionDesk, Hands
 from optimizers.execution_edits import edited_since
 from optimizers.execution_end import (
@@ -104,7 +104,7 @@ def verify(hands: Hands) -> Stepped:
         return conclude(desk, action, action.effect, seen.sight)
     if desk.paused() and _can_be_stopped(desk, action, seen.sight):
         return begin_undo(desk, action, "the agent was paused")
-    return _judge(hands, seen.sight) if switching is None else _switch(hands, switching)
+    return _judge(hands, seen.sight) if switching is None else _switch(hands, seen, switching)
 
 
 def undo(hands: Hands) -> Stepped:
@@ -265,9 +265,9 @@ def _touched(action: Action, sight: Sight) -> bool:
 
 def _changed_since(action: Action, sight: Sight) -> bool:
     """True when another hand has touched what the action had applied."""
-    if action.proposal.change is None or sight not in {Sight.BEFORE, Sight.AFTER}:
+    if action.proposal.change is None:
         return sight is Sight.OTHER
-    return sight not in standing_of(action).sights
+    return sight is not Sight.UNDER_WAY and sight not in standing_of(action).sights
 
 
 def _can_be_stopped(desk: ActionDesk, action: Action, sight: Sight) -> bool:
@@ -280,42 +280,52 @@ def _can_be_stopped(desk: ActionDesk, action: Action, sight: Sight) -> bool:
 def _judge(hands: Hands, sight: Sight) -> Stepped:
     desk, action = hands.desk, hands.action
     verified = hands.verify()
-    if isinstance(verified.value, Switch):
-        return begin_switch(desk, action, verified.value)
-    if verified.value is not None:
+    if isinstance(verified.value, Effect):
         return conclude(desk, action, verified.value, sight)
-    if not desk.overdue(action):
+    if desk.overdue(action):
+        return _undecided(hands, sight, verified.trouble)
+    if verified.value is None:
         return Stepped(action, desk.poll_s)
-    reason = "undecided at its deadline"
-    if verified.trouble:
-        reason += f" ({verified.trouble})"
-    return conclude(desk, action, Effect(Verdict.INCONCLUSIVE, reason), sight)
+    return begin_switch(desk, action, verified.value)
 
 
-def _switch(hands: Hands, to: Sight) -> Stepped:
-    """Make the switch that is noted, and read that it was made."""
+def _undecided(hands: Hands, sight: Sight, trouble: str) -> Stepped:
+    """Conclude at the deadline."""
+    reason = "undecided at its deadline" + (f" ({trouble})" if trouble else "")
+    return conclude(hands.desk, hands.action, Effect(Verdict.INCONCLUSIVE, reason), sight)
+
+
+def _switch(hands: Hands, seen: Seen, to: Sight) -> Stepped:
+    """Make the switch that is noted, or find that it was made already."""
     desk, action = hands.desk, hands.action
-    trouble = hands.switch(to).trouble
-    if not trouble:
-        looked = hands.look()
-        trouble = looked.trouble
-        if looked.value is not None and looked.value.sight is not to:
-            trouble = f"it reads {looked.value.value!r} after it was switched to {to}"
+    trouble = _made(hands, to) if seen.sight is not to else ""
     if trouble:
-        return _failed_switch(hands, trouble)
+        return _failed_switch(hands, seen.sight, trouble)
     noted = {**action.progress, **standing_of(action).switched().note()}
     moved = desk.actions.move(action, ActionState.VERIFYING, f"switched to {to}", progress=noted)
     desk.checkpoint("switched")
     return Stepped(moved)
 
 
-def _failed_switch(hands: Hands, trouble: str) -> Stepped:
+def _made(hands: Hands, to: Sight) -> str:
+    """Switch, and read that it is so; what did not work, in a sentence."""
+    trouble = hands.switch(to).trouble
+    if trouble:
+        return trouble
+    looked = hands.look()
+    if looked.value is None or looked.value.sight is to:
+        return looked.trouble
+    return f"it reads {looked.value.value!r} after it was switched to {to}"
+
+
+def _failed_switch(hands: Hands, sight: Sight, trouble: str) -> Stepped:
     """Note an attempt that failed; neither side is safe to stay at, so in the end it is undone."""
     desk, action = hands.desk, hands.action
     standing = standing_of(action).failed()
-    stop = why_stop(desk, action)
-    if stop or standing.failures >= _MOST_FAILURES:
-        return begin_undo(desk, action, f"it could not be switched: {stop or trouble}")
+    if desk.paused() or standing.failures >= _MOST_FAILURES:
+        return begin_undo(desk, action, f"it could not be switched: {trouble}")
+    if desk.overdue(action):
+        return _undecided(hands, sight, trouble)
     noted = {**action.progress, **standing.note()}
     moved = desk.actions.move(action, ActionState.VERIFYING, trouble, progress=noted)
     desk.checkpoint("failed switch noted")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from pydantic import JsonValue
 
+from optimizers.capability import Sight
 from registry.agent_records import Action, ActionState, Verdict
 from registry.ledger.events import EventLog
-from tests.crash.agent_world import ACTION, AFTER, BEFORE, KNOB, PERSONS, TARGET, AgentWorld, Case
+from tests.crash.agent_world import ACTION, ORDER, AgentWorld
+from tests.crash.toys import AFTER, BEFORE, KNOB, TARGET, Case
 
 _COMPLETED = frozenset({ActionState.COMPLETED})
 _ROLLED_BACK = frozenset({ActionState.ROLLED_BACK})
@@ -47,22 +51,44 @@ def _changes(kind: str) -> list[Case]:
 
 
 def _of(kind: str, case: Case) -> Case:
-    return Case(
-        f"{kind}: {case.name}",
-        case.ends,
-        kind,
-        case.verdict,
-        case.worsened,
-        case.trouble,
-        case.at,
-        case.rollback,
-        case.lessons,
-    )
+    return replace(case, name=f"{kind}: {case.name}", kind=kind)
+
+
+def _in_pairs() -> list[Case]:
+    """The cases of a change that is switched to and fro while it is measured."""
+    cases = [
+        Case("improved", _COMPLETED),
+        Case("worse", _ROLLED_BACK, verdict=_WORSE),
+        Case("never decided", _ROLLED_BACK, verdict=None),
+        Case("answers lost", _COMPLETED, trouble="lost"),
+        Case("no way back", _HANDED_OVER, trouble="stuck", lessons=0),
+        Case("no true way back", _HANDED_OVER, trouble="sham", lessons=0),
+        Case("left worse", _FAILED, verdict=_WORSE, rollback=False),
+        Case("edited before a switch", _HANDED_OVER, at=("switching", "edit"), lessons=0),
+        Case("edited after a switch", _HANDED_OVER, at=("switched", "edit"), lessons=0),
+        Case("turned after a switch", _HANDED_OVER, at=("switched", "turn"), lessons=0),
+        Case("turned last", _HANDED_OVER, verdict=_WORSE, at=("rolling_back", "turn")),
+        Case("paused before a switch", _ROLLED_BACK, at=("switch noted", "pause"), lessons=0),
+        Case("paused at a switch", _ROLLED_BACK, at=("switching", "pause"), lessons=0),
+        Case("paused after a switch", _ROLLED_BACK, at=("switch done", "pause"), lessons=0),
+        Case("paused last", _ROLLED_BACK, at=("judged", "pause")),
+        Case(
+            "paused, with rollback off",
+            _ROLLED_BACK,
+            at=("switched", "pause"),
+            rollback=False,
+            lessons=0,
+        ),
+        Case("plain", _COMPLETED, "plain"),
+        Case("plain, edited", _HANDED_OVER, "plain", at=("switch done", "edit"), lessons=0),
+    ]
+    return [replace(case, name=f"pairs: {case.name}", pairs=True) for case in cases]
 
 
 CASES = (
     *_changes("atomic"),
     *_changes("plain"),
+    *_in_pairs(),
     Case("final: improved", _COMPLETED, "final"),
     Case("final: worse", _HANDED_OVER, "final", _WORSE),
     Case("final: edited", _HANDED_OVER, "final", at=("verifying", "edit"), lessons=0),
@@ -76,7 +102,7 @@ CASES = (
     Case("job: paused", _ROLLED_BACK, "job", trouble="hangs", at=("applied", "pause"), lessons=0),
 )
 
-Lines = list[dict[str, JsonValue]]
+Write = tuple[JsonValue, ...]
 
 
 def violations(world: AgentWorld) -> list[str]:
@@ -131,29 +157,70 @@ def _writes(world: AgentWorld, action: Action) -> list[str]:
     lines = world.knobs.journal.lines()
     ours = [line for line in lines if line["hand"] == "agent"]
     made = [(line["before"], line["after"], line["state"]) for line in ours]
-    there, back = (BEFORE, AFTER, "intent"), (AFTER, BEFORE, "rolling_back")
     found = []
-    if made not in ([], [there], [there, back]):
+    if not _as_noted(world, action, made):
         found.append(f"it wrote {made}")
-    found += _value(world, action, made)
+    found += _value(world, action) + _samples(world, action)
+    held = (TARGET, KNOB) in world.control.held()
     person = [at for at, line in enumerate(lines) if line["hand"] == "person"]
     if person:
         if person[-1] != len(lines) - 1:
             found.append("it wrote over what a person had set")
-        held = (TARGET, KNOB) in world.control.held()
         if not held and action.state is ActionState.HANDED_OVER:
             found.append("it did not step aside for the person")
+    elif held:
+        found.append("it stepped aside for nobody")
     return found
 
 
-def _value(world: AgentWorld, action: Action, made: Sequence[tuple[JsonValue, ...]]) -> list[str]:
+def _as_noted(world: AgentWorld, action: Action, made: Sequence[Write]) -> bool:
+    """Whether each write was the next one, and the ledger knew of it beforehand."""
+    wanted: list[Write] = [(BEFORE, AFTER, "intent")]
+    if world.case.pairs:
+        sides = [*_halves(world), AFTER]  # what stays is switched on again in the end
+        for before, after in pairwise([AFTER, *sides]):
+            side = Sight.AFTER if after == AFTER else Sight.BEFORE
+            wanted += [(before, after, f"to {side}")] if before != after else []
+    back = (AFTER, BEFORE, "rolling_back")
+    last = len(made) - 1 if back in made else len(made)
+    if list(made[:last]) != wanted[:last] or list(made[last:]) not in ([], [back]):
+        return False
+    return action.state is not ActionState.COMPLETED or len(made) == len(wanted)
+
+
+def _halves(world: AgentWorld) -> Sequence[int]:
+    """The sides at which the action is measured, one after the other."""
+    if world.case.verdict is not None:
+        return ORDER
+    rng = random.Random(ACTION)
+    coins = [rng.random() < 0.5 for _ in range(1000)]
+    return [side for coin in coins for side in ((AFTER, BEFORE) if coin else (BEFORE, AFTER))]
+
+
+def _samples(world: AgentWorld, action: Action) -> list[str]:
+    """Every sample in pairs was taken at its side, and nothing but that."""
+    noted = {key: value for key, value in action.progress.items() if key[-1].isdigit()}
+    wanted = {"before": {"toy_ms": BEFORE}, "after": {"toy_ms": AFTER}}
+    found = [
+        f"its sample {key} is {value}"
+        for key, value in noted.items()
+        if value != wanted[key.split()[0]]
+    ]
+    judged = action.effect is not None and world.case.verdict is not None
+    if world.case.pairs and judged and len(noted) != len(ORDER):
+        found.append(f"it was judged by {len(noted)} samples")
+    return found
+
+
+def _value(world: AgentWorld, action: Action) -> list[str]:
     wanted: JsonValue = AFTER
-    if world.case.at[1] == "edit":
-        wanted = PERSONS
+    persons = [line for line in world.knobs.journal.lines() if line["hand"] == "person"]
+    if persons:
+        wanted = persons[-1]["after"]
     elif action.state in {ActionState.ROLLED_BACK, ActionState.EXPIRED}:
         wanted = BEFORE
     value = world.knobs.value()
-    if value == wanted and (value != AFTER or len(made) == 1):
+    if value == wanted:
         return []
     return [f"it ended {action.state} with the knob at {value}"]
 

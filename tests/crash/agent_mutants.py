@@ -19,7 +19,7 @@ from registry import agent_actions
 from tests.crash import agent_world
 from tests.crash.agent_cases import CASES
 from tests.crash.agent_schedules import SHORT_WAIT_S, Bench, Schedule, bench
-from tests.crash.agent_world import Case
+from tests.crash.toys import Case
 
 _FOUND, _SURVIVED, _NOT_MADE = 10, 11, 12
 
@@ -30,6 +30,8 @@ _MODULES = (
     "registry.agent_limits",
     "registry.agent_actions",
     "registry.agent_learning",
+    "optimizers.switching",
+    "optimizers.knob_samples",
     "optimizers.knob_effects",
     "optimizers.execution_desk",
     "optimizers.execution_end",
@@ -59,7 +61,7 @@ class Mutant:
 
 
 _MOVES, _GUARD, _ACTIONS = "registry.agent_moves", "registry.agent_guard", "registry.agent_actions"
-_STEPS, _END, _DESK = (
+STEPS, END, DESK = (
     "optimizers.execution_steps",
     "optimizers.execution_end",
     "optimizers.execution_desk",
@@ -68,7 +70,7 @@ _STEPS, _END, _DESK = (
 MUTANTS = (
     Mutant(
         "no intent before the effect",
-        _STEPS,
+        STEPS,
         "    try:\n        begun = desk.actions.begin(",
         "    guard = desk.actions.guard(action, paused=desk.paused)\n"
         "    hands.effects.apply(action, guard, desk.tools)\n"
@@ -118,7 +120,7 @@ MUTANTS = (
     ),
     Mutant(
         "recovery without reading",
-        _STEPS,
+        STEPS,
         "if seen is not None and seen.sight is not Sight.BEFORE:",
         "if False:",
         ("job: done",),
@@ -126,7 +128,7 @@ MUTANTS = (
     ),
     Mutant(
         "recovery takes the effect for granted",
-        _STEPS,
+        STEPS,
         "if seen is not None and seen.sight is not Sight.BEFORE:",
         'if seen is not None and action.progress.get("prepared"):',
         ("atomic: improved",),
@@ -140,56 +142,56 @@ MUTANTS = (
     ),
     Mutant(
         "no drift check while verifying",
-        _STEPS,
-        "    return sight in {Sight.OTHER, Sight.BEFORE}",
+        STEPS,
+        "    return sight is not Sight.UNDER_WAY and sight not in standing_of(action).sights",
         "    return False",
         ("atomic: edited", "final: edited"),
     ),
     Mutant(
         "no drift check before undoing",
-        _STEPS,
-        "return action.proposal.change is not None and sight is Sight.OTHER",
+        STEPS,
+        "return sight is Sight.OTHER or (put_back and sight is Sight.AFTER)",
         "return False",
         ("atomic: edited", "plain: edited"),
     ),
     Mutant(
         "no stepping aside",
-        _END,
+        END,
         "    desk.control.hold_knob(action.proposal.target, change.knob, reason)\n",
         "",
         ("atomic: edited",),
     ),
     Mutant(
         "inconclusive passes",
-        _END,
+        END,
         "good = effect.verdict is Verdict.IMPROVED and",
         "good = effect.verdict in {Verdict.IMPROVED, Verdict.INCONCLUSIVE} and",
         ("atomic: inconclusive",),
     ),
     Mutant(
         "no data passes",
-        _END,
+        END,
         "good = effect.verdict is Verdict.IMPROVED and",
         "good = effect.verdict is not Verdict.WORSE and",
         ("atomic: no data",),
     ),
     Mutant(
         "guardrails are not looked at",
-        _END,
+        END,
         "IMPROVED and not effect.worsened",
         "IMPROVED",
         ("atomic: a guardrail",),
     ),
     Mutant(
         "a lost answer counts as no effect",
-        _STEPS,
+        STEPS,
         "        return _failed_attempt(hands, applied.trouble)",
         "        return finish(hands.desk, hands.action, ActionState.FAILED, applied.trouble)",
         ("atomic: answers", "job: answer"),
     ),
     Mutant(
         "undone without reading it back",
-        _STEPS,
+        STEPS,
         "    if seen.sight is Sight.BEFORE or action.proposal.change is None:",
         "    if True:",
         ("atomic: no true", "plain: no true"),
@@ -198,33 +200,33 @@ MUTANTS = (
         "undone to another value",
         "optimizers.knob_effects",
         "before=change.after, after=change.before)",
-        "before=change.after, after=0)",
+        "before=change.after, after=0 if action.effect else change.before)",
         ("atomic: worse", "plain: worse"),
     ),
     Mutant(
         "undoing is tried for ever",
-        _STEPS,
+        STEPS,
         "    if failures >= _MOST_FAILURES:\n        return hand_over",
         "    if False:\n        return hand_over",
         ("atomic: no way", "plain: no way"),
     ),
     Mutant(
         "what cannot be undone is undone",
-        _END,
+        END,
         "    return action.proposal.reversible and",
         "    return",
         ("final",),
     ),
     Mutant(
         "a pause does not reach what is in flight",
-        _STEPS,
+        STEPS,
         "    if desk.paused() and _can_be_stopped",
         "    if False and _can_be_stopped",
         ("atomic: paused", "job: paused"),
     ),
     Mutant(
         "no deadline",
-        _DESK,
+        DESK,
         "return action.deadline_at is not None and self.now >= action.deadline_at",
         "return False",
         ("atomic: never", "job: hangs"),
@@ -238,7 +240,7 @@ MUTANTS = (
     ),
     Mutant(
         "learned from after the end",
-        _END,
+        END,
         "    _learn(desk, action)\n",
         "",
         ("atomic: improved", "job: done"),
@@ -307,4 +309,4 @@ def _make(mutant: Mutant) -> None:
         exec(compile(source, str(path), "exec"), module.__dict__)
     setattr(agent_actions, "_EFFECT_WAIT_S", SHORT_WAIT_S)  # noqa: B010 - a private name
     effects = import_module("optimizers.knob_effects").KnobEffects
-    agent_world.ScriptedKnob.__bases__ = (effects,)
+    agent_world.ScriptedKnob.__bases__ = agent_world.ScriptedPairs.__bases__ = (effects,)

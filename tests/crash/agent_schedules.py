@@ -25,7 +25,8 @@ from config.errors import ConflictError, LedgerUnavailable
 from registry import agent_actions
 from registry.ledger import database
 from tests.crash.agent_cases import violations
-from tests.crash.agent_world import AgentWorld, Case, NeverEnds, ledger_of
+from tests.crash.agent_world import AgentWorld, NeverEnds, ledger_of
+from tests.crash.toys import Case
 
 # A RAM disk where there is one: what a killed process has written survives it all the same.
 _SHM = Path("/dev/shm")

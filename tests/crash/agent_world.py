@@ -1,19 +1,10 @@
-"""A small world on disk for actions to work on: a knob, jobs, and a real ledger beside them.
-
-Everything outlives the process that touches it, and each write notes what the ledger said of the
-action at that very moment, so that a test can tell what was done before its intent was committed.
-"""
+"""A small world on disk for actions to work on: the toy, and a real ledger beside it."""
 
 # ruff: noqa: ARG002 - the seams name the arguments
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,12 +13,14 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, Engine, event
 
 from config.clock import ManualClock, epoch
-from config.errors import ConflictError, UnavailableError
+from config.errors import UnavailableError
 from config.settings import AgentSettings, SafetySettings, Settings
 from optimizers import execution, execution_desk
-from optimizers.capability import Effects, Job, JobState, Prior, Seen, Sight, Tools
+from optimizers.capability import Effects, JobState, Prior, Seen, Sight, Tools
 from optimizers.knob_effects import KnobEffects
-from optimizers.targets.base import Guard, Observed
+from optimizers.knob_samples import SampledSides
+from optimizers.switching import standing_of
+from optimizers.targets.base import Guard
 from registry import agent_actions, agent_control, agent_learning
 from registry.agent_records import (
     Action,
@@ -40,207 +33,39 @@ from registry.agent_records import (
     Finding,
     Priority,
     Proposal,
-    Verdict,
 )
 from registry.ledger.database import open_ledger
+from tests.crash.toys import (
+    AFTER,
+    BEFORE,
+    KNOB,
+    PERSONS,
+    SWITCH_SETTLE_S,
+    TARGET,
+    Case,
+    Checkpoint,
+    FileJobs,
+    Gauge,
+    Journal,
+    Knobs,
+)
 
-ACTION = "action-1"
-KNOB = "toy.size"
-TARGET = "toy"
+ACTION = "action-3"
+"""Of its pairs the first two begin without the change, the third with it."""
+
 START = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
-BEFORE, AFTER, PERSONS = 8, 16, 99
+PAIRS = 3
+ORDER = (BEFORE, AFTER, BEFORE, AFTER, AFTER, BEFORE)
+"""How the knob stands, half after half, while the action is measured in pairs."""
+
 LEASE_S = 30.0
 BETWEEN_ATTEMPTS_S = 40.0
 DEADLINE_S = 900.0
 JOB_S = 20.0
 
-Checkpoint = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One kind of action in one kind of world.
-
-    Attributes:
-        ends: how the action may end, however often its process is killed.
-        kind: `atomic` (the target compares and sets), `plain` (it cannot), `final` (a change that
-            cannot be undone) or `job`.
-        verdict: what verifying says; None never says anything.
-        trouble: what goes wrong with the target, see `Knobs`; a job's `hangs` never ends.
-        at: a checkpoint, and what happens there once: `edit` or `pause`.
-        lessons: how often it is learned from.
-    """
-
-    name: str
-    ends: frozenset[ActionState]
-    kind: str = "atomic"
-    verdict: Verdict | None = Verdict.IMPROVED
-    worsened: tuple[str, ...] = ()
-    trouble: str = ""
-    at: tuple[str, str] = ("", "")
-    rollback: bool = True
-    lessons: int = 1
-
-    @property
-    def is_job(self) -> bool:
-        return self.kind == "job"
-
 
 class NeverEnds(Exception):
     """An action has gone on far beyond all its deadlines."""
-
-
-class Journal:
-    """Lines of JSON that survive any process; one write appends one whole line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def add(self, line: Mapping[str, JsonValue]) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, json.dumps(dict(line)).encode() + b"\n")
-        finally:
-            os.close(descriptor)
-
-    def lines(self) -> list[dict[str, JsonValue]]:
-        if not self._path.exists():
-            return []
-        return [json.loads(line) for line in self._path.read_text().splitlines()]
-
-
-class Knobs:
-    """A target with one knob, whose value is what was written last.
-
-    Its troubles: `deaf` takes no write towards the new value, `lost` takes it and does not answer,
-    `stuck` takes no write back, `sham` only says so, `blind` cannot be read while the new value
-    holds.
-    """
-
-    name = TARGET
-
-    def __init__(
-        self, folder: Path, case: Case, clock: ManualClock, checkpoint: Checkpoint
-    ) -> None:
-        self.journal = Journal(folder / "knob.log")
-        self._clock = clock
-        self._lock = folder / "knob.lock"
-        self._case = case
-        self._checkpoint = checkpoint
-        self.ledger_state: Callable[[], str] = lambda: "unknown"
-
-    def observe(self, at: float, timeout_s: float) -> Observed:
-        return Observed()
-
-    def knobs(self) -> tuple[str, ...]:
-        return (KNOB,)
-
-    def read(self, knob: str) -> JsonValue:
-        value = self.value()
-        if self._case.trouble == "blind" and value == AFTER:
-            raise UnavailableError("the toy cannot be read")
-        return value
-
-    def value(self) -> JsonValue:
-        lines = self.journal.lines()
-        return lines[-1]["after"] if lines else BEFORE
-
-    def written_at(self) -> float:
-        """When it was set last, by the wall clock."""
-        at = self.journal.lines()[-1]["at"] if self.journal.lines() else 0.0
-        assert isinstance(at, float)
-        return at
-
-    def write(self, change: Change, guard: Guard) -> None:
-        forwards = change.after == AFTER
-        if self._case.trouble == ("deaf" if forwards else "stuck"):
-            guard.check()
-            raise UnavailableError("the toy takes no writes")
-        if self._case.trouble == "sham" and not forwards:
-            return
-        if self._case.kind == "plain":
-            self._compare_and_write(change, guard)
-        else:
-            with self._locked():
-                self._compare_and_write(change, guard)
-        if self._case.trouble == "lost" and forwards:
-            raise UnavailableError("the toy's answer was lost")
-
-    def turn(self, value: JsonValue) -> None:
-        """What a person does: sets the knob, asking nobody."""
-        self._note("person", value, "")
-
-    def _compare_and_write(self, change: Change, guard: Guard) -> None:
-        guard.check()
-        self._checkpoint("target checked")
-        value = self.value()
-        if value == change.after:
-            return
-        if value != change.before:
-            raise ConflictError(f"{change.knob} is {value}, not {change.before}")
-        state = self.ledger_state()
-        self._checkpoint("target compared")
-        self._note("agent", change.after, state)
-        self._checkpoint("target written")
-
-    def _note(self, hand: str, value: JsonValue, state: str) -> None:
-        at = epoch(self._clock.now())
-        line = {"hand": hand, "before": self.value(), "after": value, "state": state, "at": at}
-        self.journal.add(line)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            until = time.monotonic() + 0.05
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        raise UnavailableError("the toy is busy") from None
-                    os.sched_yield()
-            yield
-        finally:
-            os.close(descriptor)
-
-
-class FileJobs:
-    """Starts whatever it is asked to, as often as it is asked: not starting twice is ours to do."""
-
-    def __init__(
-        self, folder: Path, clock: ManualClock, checkpoint: Checkpoint, job_s: float
-    ) -> None:
-        self.journal = Journal(folder / "jobs.log")
-        self._clock = clock
-        self._checkpoint = checkpoint
-        self._job_s = job_s
-        self.ledger_state: Callable[[], str] = lambda: "unknown"
-
-    def start(self, deployment: str, parameters: Mapping[str, JsonValue], key: str) -> Job:
-        state = self.ledger_state()
-        self._checkpoint("job compared")
-        at = epoch(self._clock.now())
-        self.journal.add({"did": "start", "key": key, "at": at, "state": state})
-        self._checkpoint("job started")
-        return self.find(deployment, key)
-
-    def find(self, deployment: str, key: str) -> Job:
-        lines = [line for line in self.journal.lines() if line["key"] == key]
-        started = [line for line in lines if line["did"] == "start"]
-        if not started:
-            return Job(JobState.UNKNOWN)
-        if any(line["did"] == "cancel" for line in lines):
-            return Job(JobState.CANCELLED, key)
-        at = started[-1]["at"]
-        assert isinstance(at, float)
-        done = epoch(self._clock.now()) >= at + self._job_s
-        return Job(JobState.DONE if done else JobState.RUNNING, key)
-
-    def cancel(self, flow_run_id: str) -> None:
-        self.journal.add({"did": "cancel", "key": flow_run_id, "state": self.ledger_state()})
-        self._checkpoint("job cancelled")
 
 
 @dataclass
@@ -255,6 +80,21 @@ class ScriptedKnob(KnobEffects):
     def verify(self, action: Action, tools: Tools) -> Effect | None:
         if self.case.verdict is None or not isinstance(action.progress.get("before"), dict):
             return None
+        return Effect(self.case.verdict, "as scripted", 0.1, 0.05, 0.15, self.case.worsened)
+
+
+@dataclass
+class ScriptedPairs(KnobEffects):
+    """Switches the knob for real, pair by pair; what the case says stands in for the judge."""
+
+    case: Case = field(default_factory=lambda: Case("none", frozenset()))
+
+    def __post_init__(self) -> None:
+        pairs = PAIRS if self.case.verdict is not None else 1000
+        super().__init__(samples=pairs, every_s=6.0, pairs=True, switch_settle_s=SWITCH_SETTLE_S)
+
+    def judge(self, action: Action, sides: SampledSides, *, paired: bool) -> Effect:
+        assert self.case.verdict is not None
         return Effect(self.case.verdict, "as scripted", 0.1, 0.05, 0.15, self.case.worsened)
 
 
@@ -309,6 +149,13 @@ class ToyCapability:
 
     def propose(self, finding: Finding, view: object) -> list[Proposal]:
         return []
+
+
+def effects_of(case: Case) -> Effects:
+    """How the case's action touches the world."""
+    if case.is_job:
+        return ScriptedJob(case)
+    return ScriptedPairs(case) if case.pairs else ScriptedKnob(case)
 
 
 def proposal_of(case: Case) -> Proposal:
@@ -415,18 +262,17 @@ class AgentWorld:
 
     def desk(self) -> execution_desk.ActionDesk:
         case = self.case
-        effects: Effects = ScriptedJob(case) if case.is_job else ScriptedKnob(case)
         return execution_desk.ActionDesk(
             actions=self.actions,
             control=self.control,
             learning=self.learning,
-            capabilities={"toy_change": ToyCapability(effects)},
+            capabilities={"toy_change": ToyCapability(effects_of(case))},
             tools=Tools(
                 targets={TARGET: self.knobs},
                 jobs=self.jobs,
                 clock=self.clock,
                 wait=self._wait,
-                sample=lambda _target, metrics: dict.fromkeys(metrics, 5.0),
+                sample=Gauge(self.knobs, self.clock).sample,
             ),
             settings=Settings(
                 agent=AgentSettings(lease_seconds=LEASE_S, settle_seconds=10.0),
@@ -444,10 +290,11 @@ class AgentWorld:
         where, what = self.case.at
         if point == where and not self.happened.lines():
             passes, self._checkpoint = self._checkpoint, lambda _point: None
-            if what == "edit":
-                self.knobs.turn(PERSONS)
-            else:
+            if what == "pause":
                 self.control.pause("a person", "to see")
+            else:
+                other = AFTER if self.knobs.value() == BEFORE else BEFORE
+                self.knobs.turn(PERSONS if what == "edit" else other)
             self.happened.add({"what": what})
             self._checkpoint = passes
         self._checkpoint(point)
@@ -462,8 +309,14 @@ class AgentWorld:
             self._checkpoint("commit")
 
     def _state(self) -> str:
+        """What the ledger says of the action: its state, and the switch that is noted."""
         action = self.actions.get(ACTION)
-        return action.state.value if action else "none"
+        if action is None:
+            return "none"
+        to = standing_of(action).to
+        if action.state is not ActionState.VERIFYING or to is None:
+            return action.state.value
+        return f"to {to}, paused" if self.control.paused().paused else f"to {to}"
 
     def _publish(self, action: Action) -> str:
         self.published.add({"action": action.id, "state": action.state.value})

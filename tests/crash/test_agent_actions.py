@@ -17,7 +17,8 @@ import pytest
 from tests.crash.agent_cases import CASES
 from tests.crash.agent_mutants import MUTANTS, Mutant, is_found
 from tests.crash.agent_schedules import Bench, Schedule, bench
-from tests.crash.agent_world import Case
+from tests.crash.pair_mutants import PAIR_MUTANTS
+from tests.crash.toys import Case
 
 pytestmark = pytest.mark.crash
 
@@ -76,12 +77,18 @@ def test_nor_does_it_when_its_successor_is_killed(place: Bench, case: Case) -> N
     assert all_of(place.stop(case, *two) for two in pairs(place, case, _TAKEOVERS)) == []
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *PAIR_MUTANTS], ids=lambda mutant: mutant.name)
 def test_each_guard_that_is_taken_out_is_missed(mutant: Mutant) -> None:
     assert is_found(mutant, tries=300)
 
 
 def test_with_all_guards_in_place_nothing_is_found() -> None:
     text = "found.token + 1"
-    same = Mutant("nothing", "registry.agent_actions", text, text, ("job: done", "plain: worse"))
+    same = Mutant(
+        "nothing",
+        "registry.agent_actions",
+        text,
+        text,
+        ("job: done", "plain: worse", "pairs: worse"),
+    )
     assert not is_found(same, tries=15)

@@ -19,18 +19,13 @@ from optimizers.targets.base import Guard
 from registry.agent_records import Action, ActionState, Change, Verdict
 from tests.crash.agent_world import (
     ACTION,
-    AFTER,
-    BEFORE,
     DECISION,
-    KNOB,
-    PERSONS,
-    TARGET,
     AgentWorld,
-    Case,
     ScriptedKnob,
     ToyCapability,
     proposal_of,
 )
+from tests.crash.toys import AFTER, BEFORE, KNOB, PERSONS, TARGET, Case
 
 PLAIN = Case("plain", frozenset())
 

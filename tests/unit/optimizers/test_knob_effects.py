@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from config.clock import epoch
 from config.errors import UnavailableError
 from config.settings import AgentSettings
 from optimizers.capability import Sight, Switch
@@ -18,7 +17,8 @@ from optimizers.execution import ActionDesk, run_action
 from optimizers.knob_effects import KnobEffects, knob_effects
 from optimizers.knob_samples import Pairs, take_sample
 from registry.agent_records import ActionState, Effect, Verdict
-from tests.crash.agent_world import ACTION, AFTER, BEFORE, AgentWorld, Case, ToyCapability
+from tests.crash.agent_world import ACTION, AgentWorld, ToyCapability
+from tests.crash.toys import AFTER, BEFORE, Case
 
 Sample = Callable[[str, Sequence[str]], Mapping[str, float]]
 PLAIN = Case("plain", frozenset())
@@ -159,8 +159,8 @@ def test_in_pairs_nothing_is_measured_while_a_switch_settles(world: AgentWorld) 
     unclean: list[float] = []
 
     def sample(_target: str, metrics: Sequence[str]) -> Mapping[str, float]:
-        now = epoch(world.clock.now())
-        since, settled = (looks or [now])[-1], world.knobs.written_at() + 2.0
+        now = world.clock.monotonic()
+        since, settled = (looks or [now])[-1], world.knobs.touched_at + 2.0
         looks.append(now)
         clean = since >= settled
         unclean.extend([] if clean else [now])
