@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.batching.settings import BatchSetting, Bounds, Session
-from benchmarks.batching.traffic import Recording, busiest, recorded
+from benchmarks.batching.traffic import FEWEST, Recording, busiest, recorded
 from benchmarks.batching.tuning import Question, tune
 from config.errors import InputError, PrimeSparkError
 from registry.traffic import read_inputs, read_traffic
@@ -31,6 +32,7 @@ def main() -> int:
     os.nice(_NICE)
     try:
         answer: dict[str, Any] = tune(question_of(json.load(sys.stdin))).to_dict()
+        answer["cpu_s"] = time.process_time()
     except PrimeSparkError as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)
@@ -46,18 +48,22 @@ def question_of(orders: dict[str, Any]) -> Question:
     current = orders["current"]
     session = Session(int(current["intra_op_threads"]), bool(current["allow_spinning"]))
     folder, model = Path(orders["traffic"]), str(orders["model"])
+    rings = recent(folder, model, orders["version"])
+    rows, wait_ms, threads = orders["bounds"]
+    # Every worker has its share of the cores.
+    cores = max(1, orders["cores"] // len(rings))
     return Question(
         path=Path(orders["path"]),
-        recording=recent(folder, model),
+        recording=busiest(rings),
         objective_ms=orders["objective_ms"],
         current=BatchSetting(
             int(current["max_batch_size"]),
             float(current["max_wait_ms"]),
             Session() if session.threads == 1 else session,
         ),
-        bounds=Bounds(*orders["bounds"]),
+        bounds=Bounds(rows, wait_ms, min(threads, cores)),
         inputs=read_inputs(folder, model),
-        cores=orders["cores"],
+        cores=cores,
         queue_limit=orders["queue_limit"],
         timeout_s=orders["timeout_s"],
         seconds=orders["seconds"],
@@ -65,20 +71,23 @@ def question_of(orders: dict[str, Any]) -> Question:
     )
 
 
-def recent(folder: Path, model: str) -> Recording:
-    """The newest recorded traffic of the model's busiest worker.
+def recent(folder: Path, model: str, version: int) -> list[Recording]:
+    """The newest recorded traffic of a version, of each worker that had enough of it.
 
     Raises:
         InputError: nothing, or too little, was recorded.
     """
     found = []
     for records in read_traffic(folder, model).values():
-        newest = records[-_MOST_REQUESTS:]
-        if len(newest) > 1:
+        newest = records[records["version"] == version][-_MOST_REQUESTS:]
+        if len(newest) >= FEWEST:
             found.append(newest)
     if not found:
-        raise InputError(f"no traffic of {model} was recorded yet; wait for requests")
-    return busiest([recorded(one["at"], one["rows"].astype(np.int64)) for one in found])
+        raise InputError(
+            f"no worker has recorded {FEWEST} requests for {model} version {version} yet; wait for "
+            "traffic"
+        )
+    return [recorded(one["at"], one["rows"].astype(np.int64)) for one in found]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ latencies is predicted: replayed in virtual time from measured costs.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -120,10 +121,19 @@ class Tuned:
         found = asdict(self)
         for name, outcome in (("current", self.current), ("best", self.best), ("live", self.live)):
             if outcome is not None:
-                found[name]["setting"] = outcome.setting.knob()
+                found[name] = _told(found[name], outcome.setting)
         found["tried"] = [{**setting.knob(), "rate": rate} for setting, rate in self.tried]
         found["curves"] = list(self.curves)
         return found
+
+
+def _told(outcome: dict[str, Any], setting: BatchSetting) -> dict[str, Any]:
+    """As JSON has it: a latency without end is null."""
+    numbers = {
+        name: value if not isinstance(value, float) or math.isfinite(value) else None
+        for name, value in outcome.items()
+    }
+    return numbers | {"setting": setting.knob()}
 
 
 def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) -> Tuned:
