@@ -33,6 +33,10 @@ from statistics import NormalDist
 SLOW_SHARE = 0.01
 """The share of requests that may be slower than the objective."""
 
+ALIKE, MIXED = 0.25, 1.25
+"""What is assumed of the variability of service times where nobody has measured it: of requests of
+one model, which differ by what else the processor does, and of several that cost unlike much."""
+
 _NORMAL = NormalDist()
 # Finer where the slowest hundredth is.
 _QUANTILES = (*(i / 10 for i in range(10)), 0.95, 0.975, 0.985, 0.99, 0.994, 0.997, 0.999, 1.0)

@@ -7,10 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-# One model's requests of as many rows still differ by what else the processor does.
-_ALIKE = 0.25
-# Requests of different models cost what they cost; as for an exponential distribution.
-_MIXED = 1.0
+from benchmarks.workers import ALIKE, MIXED
 
 
 def study_traffic(folder: Path, models: Sequence[str]) -> JsonValue:
@@ -35,5 +32,5 @@ def study_traffic(folder: Path, models: Sequence[str]) -> JsonValue:
         "requests": int(records.size),
         "seconds": list(bursts.seconds),
         "dispersion": list(bursts.dispersion),
-        "variability": (_ALIKE if len(used) == 1 else _MIXED) + spread,
+        "variability": (ALIKE if len(used) == 1 else MIXED) + spread,
     }
