@@ -24,8 +24,12 @@ PREFIX = "pstcp"
 DEVICE = "link0"
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 
+CHALLENGER = "bbr"
+"""The congestion control that is offered besides, where the kernel has it."""
+
 _SET_DEATH_SIGNAL = 1
 _ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+_OFFERED = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 _TURN = Path("/run/prime-spark-tcp.turn")
 _USERS = Path("/run/prime-spark-tcp.users")
 _NAMED = Path("/run/netns")
@@ -43,6 +47,8 @@ def missing() -> str:
     """Why no namespace can be made here, in a sentence; empty when one can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
+    if not os.access(_ALLOWED, os.W_OK):
+        return f"{_ALLOWED} cannot be written: this is not the machine's first namespace"
     name = f"{PREFIX}{os.getpid()}x"
     try:
         _run("nft", "--version")
@@ -96,7 +102,10 @@ def two_namespaces(tag: str = "", algorithm: str = "cubic") -> Iterator[Scene]:
     stem = f"{PREFIX}{os.getpid()}{tag}"
     scene = Scene(f"{stem}a", f"{stem}b")
     sweep()
-    with _allowed(algorithm):
+    for one in (algorithm, CHALLENGER):
+        with suppress(FileNotFoundError, subprocess.CalledProcessError):
+            _run("modprobe", "-q", f"tcp_{one}")
+    with _allowed((algorithm, CHALLENGER)):
         try:
             for name in (scene.sender, scene.receiver):
                 _remove(name)
@@ -149,8 +158,8 @@ def _join(scene: Scene) -> None:
 
 
 @contextmanager
-def _allowed(algorithm: str) -> Iterator[None]:
-    """Let namespaces use a congestion control while somebody needs it.
+def _allowed(algorithms: Sequence[str]) -> Iterator[None]:
+    """Let namespaces use these congestion controls, as far as the kernel has them, for a while.
 
     Outside of the first namespace only those can be set that are allowed to everybody. The list is
     of the whole machine: whoever is the last to need more puts it back as it was found.
@@ -158,7 +167,7 @@ def _allowed(algorithm: str) -> Iterator[None]:
     with _USERS.open("a+") as users:
         with _alone():
             fcntl.flock(users, fcntl.LOCK_SH)
-            _allow(users, algorithm)
+            _allow(users, algorithms)
         try:
             yield
         finally:
@@ -167,15 +176,16 @@ def _allowed(algorithm: str) -> Iterator[None]:
                 _restore(users)
 
 
-def _allow(users: TextIO, algorithm: str) -> None:
-    before = _ALLOWED.read_text()
-    if algorithm in before.split():
+def _allow(users: TextIO, algorithms: Sequence[str]) -> None:
+    before, offered = _ALLOWED.read_text(), _OFFERED.read_text().split()
+    more = [one for one in algorithms if one in offered and one not in before.split()]
+    if not more:
         return
     users.seek(0)
     if not users.read():
         users.write(before)
         users.flush()
-    _ALLOWED.write_text(f"{before.strip()} {algorithm}\n")
+    _ALLOWED.write_text(f"{before.strip()} {' '.join(more)}\n")
 
 
 def _restore(users: TextIO) -> None:

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 _LOOKS = 5
@@ -48,7 +48,6 @@ class Tuner:
     pairs: int = 12
     half_s: float = 3.0
     look_s: float = 2.0
-    extra: Mapping[str, str] = field(default_factory=dict)
 
     def start(self) -> subprocess.Popen[str]:
         """Begin one run."""
@@ -100,7 +99,7 @@ class Tuner:
             "PRIME_SPARK_PERFORMANCE__TCP_TUNING__NAMESPACES": names,
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PRIME_SPARK_")}
-        return inherited | own | dict(self.extra)
+        return inherited | own
 
 
 def _words(action: Mapping[str, object]) -> str:

@@ -31,7 +31,7 @@ from optimizers.performance.tcp_tuning_remedies import (
 )
 from optimizers.plugins import PluginContext
 from optimizers.targets.base import Guard
-from optimizers.targets.network_facts import NetworkFacts
+from optimizers.targets.network_facts import NetworkFacts, namespaces_of
 from optimizers.targets.network_knobs import assignment
 from optimizers.view import View
 from registry.agent_records import Action, Effect, Finding, Priority, Proposal, Severity
@@ -54,7 +54,7 @@ class TcpTuning:
     def __init__(self, settings: Settings) -> None:
         own = settings.performance.tcp_tuning
         self._settings = own
-        self.targets = tuple(f"network-{name}" for name in own.namespaces) or ("network",)
+        self.targets = tuple(f"network-{name}" for name in namespaces_of(own)) or ("network",)
         self.target = self.targets[0]
         self.prior = prior_of(own)
         self.effects: Effects = TcpEffects(settings)
@@ -188,5 +188,9 @@ def _effects(settings: Settings, *, pairs: bool) -> KnobEffects:
 
 
 def make(context: PluginContext) -> TcpTuning:
-    """Entry point `tcp_tuning`."""
+    """Entry point `tcp_tuning`.
+
+    Raises:
+        ConfigError: a namespace's name cannot be used.
+    """
     return TcpTuning(context.settings)

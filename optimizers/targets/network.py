@@ -17,13 +17,8 @@ from optimizers.targets import network_flows as measures
 from optimizers.targets import network_knobs as knobs
 from optimizers.targets.base import Guard, Observed, Target
 from optimizers.targets.counters import Counters, Interval
-from optimizers.targets.network_counters import (
-    TcpMemory,
-    read_counters,
-    read_device_drops,
-    read_memory,
-)
-from optimizers.targets.network_facts import NetworkFacts
+from optimizers.targets.network_counters import read_counters, read_device_drops, read_memory
+from optimizers.targets.network_facts import NetworkFacts, namespaces_of
 from optimizers.targets.network_flows import Connection
 from optimizers.targets.network_sockets import Listener, read_connections, read_listeners
 from optimizers.targets.network_space import Namespace
@@ -59,7 +54,6 @@ class _Glance:
     connections: tuple[Connection, ...]
     later: tuple[Connection, ...] | None
     burst_s: float
-    memory: TcpMemory | None
     facts: NetworkFacts
     troubles: tuple[str, ...]
 
@@ -98,8 +92,7 @@ class NetworkTarget:
         interval = self._counters.advance(glance.counters)
         if interval is not None:
             _add_rates(readings, interval)
-        if glance.memory is not None:
-            readings.add("tcp_memory_percent", glance.memory.percent, "%")
+        _add_memory(readings)
         if glance.later is not None:
             self._add_connections(readings, glance, glance.later)
         self._before = glance.later
@@ -180,7 +173,7 @@ class NetworkTarget:
             syn_cookies=knobs.uses_syn_cookies(),
             clamped=tuple(one.address for one in listeners if str(one.backlog) == most),
         )
-        return _Glance(counters, connections, later, burst_s, read_memory(), facts, tuple(troubles))
+        return _Glance(counters, connections, later, burst_s, facts, tuple(troubles))
 
     def _watched(
         self, connections: tuple[Connection, ...], timeout_s: float
@@ -195,10 +188,25 @@ class NetworkTarget:
 
 
 def make(context: PluginContext) -> Sequence[Target]:
-    """Entry point `network`: the agent's own namespace, or those that the settings name."""
+    """Entry point `network`: the agent's own namespace, or those that the settings name.
+
+    Raises:
+        ConfigError: a name cannot be used.
+    """
     settings = context.settings.performance.tcp_tuning
-    names: tuple[str | None, ...] = settings.namespaces or (None,)
+    names: tuple[str | None, ...] = namespaces_of(settings) or (None,)
     return [NetworkTarget(context.clock, settings.latency_ms, name) for name in names]
+
+
+def _add_memory(readings: Readings) -> None:
+    """TCP's memory is the machine's, whatever the namespace."""
+    try:
+        memory = read_memory()
+    except UnavailableError as error:
+        readings.trouble(str(error))
+        return
+    if memory is not None:
+        readings.add("tcp_memory_percent", memory.percent, "%")
 
 
 def _add_rates(readings: Readings, interval: Interval[str]) -> None:

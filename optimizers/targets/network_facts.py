@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from config.errors import ConfigError
+from config.performance_settings import TcpSettings
+
+# As a target's name and a command line can carry it.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +38,18 @@ class NetworkFacts:
         """The `sysctl -w` command line for this namespace."""
         command = f"sysctl -w {arguments}"
         return command if self.namespace is None else f"ip netns exec {self.namespace} {command}"
+
+
+def namespaces_of(settings: TcpSettings) -> tuple[str, ...]:
+    """The namespaces that the settings name, each once.
+
+    Raises:
+        ConfigError: one of the names cannot be used.
+    """
+    for name in settings.namespaces:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"performance.tcp_tuning.namespaces names {name!r}; a namespace that is looked "
+                "after has lower case, digits, '.', '_' and '-' in its name"
+            )
+    return tuple(dict.fromkeys(settings.namespaces))

@@ -46,10 +46,6 @@ class Namespace:
         finally:
             os.close(door)
 
-    def shell(self, command: str) -> str:
-        """The command line that runs a command in this namespace."""
-        return command if self.name is None else f"ip netns exec {self.name} {command}"
-
     def _door(self) -> int:
         try:
             return os.open(NAMED / str(self.name), os.O_RDONLY | os.O_CLOEXEC)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tcp_namespaces import Scene, all_knobs
+from benchmarks.tcp_namespaces import CHALLENGER, Scene, all_knobs
 from benchmarks.tcp_path import path_between
 from benchmarks.tcp_traffic import receiving, sending
 from config.clock import SystemClock
@@ -63,6 +63,10 @@ def live(tcp_scene: Scene, tmp_path: Path) -> Iterator[Live]:
     """The agent at a sender whose packets get lost."""
     tcp_scene.set_loss(0.1)
     made = Live(tmp_path, tcp_scene, tcp_scene.sender)
+    facts = made.target.observe(AT, 5.0).facts
+    assert isinstance(facts, NetworkFacts)
+    if CHALLENGER not in facts.algorithms:
+        pytest.skip(f"the kernel has no {CHALLENGER}")
     with transfers(tcp_scene, tmp_path):
         yield made
     made.hands.close()
@@ -92,7 +96,7 @@ def test_paused_everything_is_put_back_to_the_byte(live: Live) -> None:
     live.hands.when("verifying", stop)
     done = live.hands.carry_out(live.proposal("retransmit_share"))
     assert done.state is ActionState.ROLLED_BACK
-    assert found == ["bbr"]
+    assert found == [CHALLENGER]
     assert all_knobs(live.scene.sender) == before
 
 

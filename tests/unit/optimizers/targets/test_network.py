@@ -12,10 +12,10 @@ import pytest
 from benchmarks.tcp_namespaces import Scene, all_knobs, inside
 from benchmarks.tcp_traffic import receiving, sending
 from config.clock import SystemClock
-from config.errors import ConflictError, InputError, UnavailableError
+from config.errors import ConfigError, ConflictError, InputError, UnavailableError
 from config.settings import Settings
 from optimizers.plugins import PluginContext
-from optimizers.targets import network_knobs
+from optimizers.targets import network_counters, network_knobs
 from optimizers.targets.base import Target
 from optimizers.targets.network import NetworkTarget, make
 from optimizers.targets.network_counters import parse_counters, used_pages
@@ -179,6 +179,8 @@ def test_without_ss_the_rest_is_still_told(monkeypatch: pytest.MonkeyPatch, tmp_
     assert any("install iproute2" in trouble for trouble in observed.troubles)
     assert isinstance(observed.facts, NetworkFacts)
     assert observed.facts.values[RMEM]
+    known = "tcp_memory_percent" in {one.metric for one in observed.observations}
+    assert known == Path("/proc/sys/net/ipv4/tcp_mem").exists()
     assert "connections" not in {one.metric for one in observed.observations}
 
 
@@ -195,6 +197,23 @@ def test_the_settings_say_which_namespaces(tmp_path: Path) -> None:
     named = Settings.model_validate({"performance": {"tcp_tuning": {"namespaces": ["a", "b"]}}})
     made = make(PluginContext(named, SystemClock()))
     assert [one.name for one in made] == ["network-a", "network-b"]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "two words", "Upper", "", "-x", "a;b"])
+def test_a_name_that_no_command_line_should_carry_is_refused(name: str) -> None:
+    settings = Settings.model_validate({"performance": {"tcp_tuning": {"namespaces": [name]}}})
+    with pytest.raises(ConfigError, match="namespaces names"):
+        make(PluginContext(settings, SystemClock()))
+
+
+def test_an_unreadable_proc_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(network_counters, "_NET", tmp_path)
+    with pytest.raises(UnavailableError, match="snmp cannot be read"):
+        target_of(None).observe(100.0, 5.0)
+    monkeypatch.setattr(network_knobs, "_SYS", tmp_path)
+    with pytest.raises(UnavailableError, match="tcp_rmem cannot be read"):
+        target_of(None).read(RMEM)
+    assert target_of(None).knobs() == ()
 
 
 @pytest.mark.parametrize(
