@@ -7,6 +7,7 @@ turn, again and again. What the agent chose is not known to this module.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -139,6 +140,7 @@ def measure(quick: bool, seed: int) -> Part:  # noqa: ARG001 - the kernel's loss
 def measure_case(case: Case, pace: Pace) -> Result:
     """Let the agent tune one of two like networks, and compare them."""
     result = Result(case)
+    _say(case.name)
     with two_sides(case) as (untouched, tuned), tempfile.TemporaryDirectory() as home:
         for done in _tuned(tuned, pace, Path(home)):
             result.changes += done.changes
@@ -150,6 +152,7 @@ def measure_loss_that_ends(pace: Pace) -> tuple[Figure, dict[str, object]]:
     """What was chosen for loss must not cost anything once the loss is over."""
     case = Case("loss that has ended, path without delay", 0.98, loss=0.05, path=False)
     result = Result(case)
+    _say(case.name)
     with two_sides(case) as (untouched, tuned), tempfile.TemporaryDirectory() as home:
         for loss in (case.loss, 0.0):
             tuned.scene.set_loss(loss)
@@ -163,6 +166,7 @@ def measure_loss_that_ends(pace: Pace) -> tuple[Figure, dict[str, object]]:
 def measure_undo(pace: Pace) -> Figure:
     """Pause the agent while it measures a change: every setting has to be as it was."""
     case = CASES[0]
+    _say("undo")
     with two_sides(case) as (_, tuned), tempfile.TemporaryDirectory() as home:
         before = _knobs(tuned.scene)
         tuner = _tuner(tuned, pace, Path(home))
@@ -246,6 +250,10 @@ def _knobs(scene: Scene) -> Mapping[str, bytes]:
 
 def _differing(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> list[str]:
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _say(what: str) -> None:
+    print(f"  {what}", file=sys.stderr, flush=True)
 
 
 def _told(changes: Sequence[str]) -> str:

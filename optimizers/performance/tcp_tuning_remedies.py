@@ -8,7 +8,7 @@ chosen for loss has to prove itself again when the loss is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.performance_settings import TcpSettings
 from optimizers.performance.tcp_tuning_diagnosis import Limit
@@ -241,18 +241,19 @@ def _can_switch(case: Case, present: str) -> bool:
 
 
 def _shorter_delay(case: Case) -> Remedy | None:
-    """Against queues a sender that does not fill them; else no slow start after a pause."""
+    """Against queues a sender that spares them; on a long way no slow start after a pause."""
     latency, least = case.last(LATENCY), case.last("network_latency_least_ms")
-    queues = latency is not None and least is not None and latency >= _QUEUEING * least
-    if queues:
+    if latency is None or least is None:
+        return None
+    if latency >= _QUEUEING * least:
         return _other_algorithm(case, LATENCY, Direction.MINIMIZE)
-    if case.value(SLOW_START) != "1" or case.failed(SLOW_START, "0"):
+    long_way = least > case.settings.latency_ms
+    if not long_way or case.value(SLOW_START) != "1" or case.failed(SLOW_START, "0"):
         return None
     text = "Let connections go on at full speed after a pause"
     found = _remedy(case, "0", (SLOW_START, text), (GOODPUT, Direction.MAXIMIZE))
-    return Remedy(
-        found.change, text, GOODPUT, Direction.MAXIMIZE, pairs=True, guardrails=found.guardrails
-    )
+    # Running connections see it too.
+    return replace(found, pairs=True)
 
 
 def _longer_queue(case: Case) -> Remedy | None:
