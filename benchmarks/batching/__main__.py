@@ -15,16 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.batching.settings import BatchSetting, Bounds, Session
-from benchmarks.batching.traffic import FEWEST, Recording, busiest, recorded
+from benchmarks.batching.traffic import busiest, recent
 from benchmarks.batching.tuning import Question, tune
-from config.errors import InputError, PrimeSparkError
-from registry.traffic import read_inputs, read_traffic
+from config.errors import PrimeSparkError
+from registry.traffic import read_inputs
 
 _NICE = 15
-_MOST_REQUESTS = 10_000
 
 
 def main() -> int:
@@ -69,25 +66,6 @@ def question_of(orders: dict[str, Any]) -> Question:
         seconds=orders["seconds"],
         seed=orders["seed"],
     )
-
-
-def recent(folder: Path, model: str, version: int) -> list[Recording]:
-    """The newest recorded traffic of a version, of each worker that had enough of it.
-
-    Raises:
-        InputError: nothing, or too little, was recorded.
-    """
-    found = []
-    for records in read_traffic(folder, model).values():
-        newest = records[records["version"] == version][-_MOST_REQUESTS:]
-        if len(newest) >= FEWEST:
-            found.append(newest)
-    if not found:
-        raise InputError(
-            f"no worker has recorded {FEWEST} requests for {model} version {version} yet; wait for "
-            "traffic"
-        )
-    return [recorded(one["at"], one["rows"].astype(np.int64)) for one in found]
 
 
 if __name__ == "__main__":

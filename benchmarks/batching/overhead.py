@@ -93,3 +93,27 @@ def _ask(port: int, body: bytes) -> None:
             connection.getresponse().read()
     finally:
         connection.close()
+
+
+def measure_handoff() -> float:
+    """Seconds from handing nothing to a thread until the event loop has it back, the median."""
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(_handoffs())
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def _handoffs() -> float:
+    loop = asyncio.get_running_loop()
+    found: list[float] = []
+    for _ in range(_WARM):
+        began = time.perf_counter()
+        await loop.run_in_executor(None, _nothing)
+        found.append(time.perf_counter() - began)
+    return sorted(found)[len(found) // 2]
+
+
+def _nothing() -> None:
+    """Do nothing."""

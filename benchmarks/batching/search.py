@@ -29,6 +29,7 @@ _ALL, _WAITING, _SESSION, _SINGLE = 0.3, 0.12, 0.08, 0.08
 _REACH = 1.5
 _NOISE = 0.01
 _ENOUGH = 0.0001
+_AT_LEAST = 4
 _BELOW = (3, 8, 20, 50)  # steps below the best that tell a near miss from a bad setting
 
 
@@ -62,7 +63,7 @@ def search(
 ) -> Best:
     """Return the setting that stands the highest rate, after trying at most `tries` of them.
 
-    `go_on` is asked before each try but the first: no more are made once it says no.
+    `go_on` is asked before each try but the first few: no more are made once it says no.
     """
     surrogate = Surrogate(trials.scene)
     guesses = {one: surrogate.rate(one) for one in settings}
@@ -71,7 +72,7 @@ def search(
     known: dict[BatchSetting, float] = {}
     steps: dict[BatchSetting, int] = {}
     best: BatchSetting | None = None
-    while left and len(steps) < tries and (not steps or go_on()):
+    while left and len(steps) < tries and (len(steps) < _AT_LEAST or go_on()):
         target = None if best is None else math.log(trials.rate(steps[best]))
         chosen, gain = _next(left, known, target)
         if target is not None and gain < _ENOUGH:

@@ -1,4 +1,4 @@
-"""Traffic to replay: recorded or drawn arrivals, sped up or slowed down as a whole. Pure.
+"""Traffic to replay: recorded or drawn arrivals, sped up or slowed down as a whole.
 
 Speeding a recording up keeps its pattern: bursts stay bursts, only all gaps shrink alike. What it
 cannot tell is how people would behave at another rate.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from benchmarks import arrivals
 from benchmarks.arrivals import FloatArray
 from config.errors import InputError
+from registry.traffic import read_traffic
+
+_MOST_REQUESTS = 10_000
 
 IntArray = NDArray[np.int64]
 
@@ -127,3 +131,22 @@ def busiest(recordings: Sequence[Recording]) -> Recording:
     if not recordings:
         raise InputError("no traffic was recorded yet")
     return max(recordings, key=lambda one: one.rate)
+
+
+def recent(folder: Path, model: str, version: int) -> list[Recording]:
+    """The newest recorded traffic of a version, of each worker that had enough of it.
+
+    Raises:
+        InputError: nothing, or too little, was recorded.
+    """
+    found = []
+    for records in read_traffic(folder, model).values():
+        newest = records[records["version"] == version][-_MOST_REQUESTS:]
+        if len(newest) >= FEWEST:
+            found.append(newest)
+    if not found:
+        raise InputError(
+            f"no worker has recorded {FEWEST} requests for {model} version {version} yet; wait for "
+            "traffic"
+        )
+    return [recorded(one["at"], one["rows"].astype(np.int64)) for one in found]

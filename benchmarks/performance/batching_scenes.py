@@ -24,6 +24,8 @@ def scene_to(scene: Scene) -> dict[str, Any]:
         "server": [
             scene.server.read_s,
             scene.server.answer_s,
+            scene.server.handoff_s,
+            scene.server.cores,
             scene.server.queue_limit,
             scene.server.timeout_s,
             scene.server.batchable,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from flows.commands.tune_model import model
 from flows.commands.tune_now import now
 
 tune = typer.Typer(
@@ -11,3 +12,4 @@ tune = typer.Typer(
     no_args_is_help=True,
 )
 tune.command()(now)
+tune.command()(model)

@@ -152,7 +152,7 @@ def study_of(
         "model": model,
         "version": arm.version,
         "current": batching_of(arm, settings).model_dump(),
-        "objective_ms": own.latency_ms,
+        "objective_ms": serving.latency_objective_ms,
         "bounds": [own.max_batch_size, own.max_wait_ms, own.max_threads or cores],
         "cores": cores,
         "queue_limit": int(arm.knobs.get("queue_limit", serving.queue_limit)),
