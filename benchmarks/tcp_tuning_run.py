@@ -107,4 +107,6 @@ def _words(action: Mapping[str, object]) -> str:
     assert isinstance(proposal, dict)
     gain = effect.get("gain") if isinstance(effect, dict) else None
     measured = "" if gain is None else f", gain {gain:+.0%}"
-    return f"{proposal['description']}: {action['state']}{measured}"
+    kept = action["state"] == "completed"
+    why = "" if kept else f" ({action['reason']})"
+    return f"{proposal['description']}: {action['state']}{measured}{why}"

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,32 @@ target = NetworkTarget(SystemClock(), 50.0, sys.argv[1])
 target.write(Change(*sys.argv[3:6]), Killing())
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+CROWDED = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 7001), backlog=100)
+waiting = [socket.socket() for _ in range(20)]
+for one in waiting:
+    one.setblocking(False)
+    one.connect_ex(("127.0.0.1", 7001))
+print("crowded", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def crowded_listener(namespace: str) -> Iterator[None]:
+    """A server in a namespace that lets twenty connections wait, until the block ends."""
+    command = ["ip", "netns", "exec", namespace, sys.executable, "-c", CROWDED]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"crowded\n"
+        yield
+    finally:
+        process.communicate()
 
 
 def advice_without_permission(namespace: str) -> dict[str, object]:
