@@ -182,7 +182,7 @@ class CacheResize:
 
     def _resizing(self, finding: Finding, study: CacheStudy) -> Sequence[Proposal]:
         """The change of a study, if it gains anything."""
-        now = finding.metrics[HIT_RATE]
+        now = study.rate_now
         larger = study.entries > study.present or study.basis == "policy"
         if study.after == study.before or not larger or study.predicted <= now or now <= 0:
             return []

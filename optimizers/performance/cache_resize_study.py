@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from config.errors import InputError, UnavailableError
 from config.settings import Settings
 from optimizers.capability import Tools
+from optimizers.targets.base import Observed
 from optimizers.targets.redis import MAXMEMORY, MEGABYTE, POLICY, RedisFacts, RedisTarget
 from optimizers.targets.redis_server import CommandRefused
 from optimizers.targets.serving import ServedModel, ServingFacts
@@ -36,6 +37,9 @@ _LRU_INSTEAD = {
 # What the policy costs, and what has nothing to do with the size, shows when it is more than this.
 _CLEAR_GAP = 0.02
 _POINTS = 40
+# `maxmemory` is set in steps of so many bytes.
+_STEP = 65_536
+_LOOK_S = 5.0
 # Of the memory that is free, a larger cache may take half.
 _SHARE_OF_FREE = 0.5
 
@@ -47,7 +51,7 @@ class CacheStudy(BaseModel):
         knob, before, after: the change; `after` is as `before` where nothing is to be gained.
         seen: what the target itself said of the value then; another one now is somebody else's.
         present, entries: the size now and then, entries of one cache.
-        rate_now: the hit rate that the curve has for the present size.
+        rate_now: the hit rate at the present size.
         predicted, low, high: the one for the new size, with its 95 % interval.
         basis: `target` or `knee`, or `policy` where another policy is proposed.
         reachable: the hit rate of the largest cache that the window tells of.
@@ -205,11 +209,14 @@ def _redis(case: Case, target: RedisTarget, facts: RedisFacts, seconds: float) -
     )
     if sizes is None:
         return None
+    # The hit rate of the very requests that are heard: that of the last look was chosen for being
+    # low, and says less.
+    target.observe(case.view.at, _LOOK_S)
     heard = target.listen(min(own.redis_seconds, seconds / 2))
+    measured = _hit_rate(target.observe(case.view.at, _LOOK_S))
     curve = hit_curve([heard.keys])
     if curve.requests < LEAST_REQUESTS:
         return None
-    measured = case.finding.metrics.get("cache_hit_rate")
     cache = _Cache(curve, facts.maxmemory, sizes.keys_in(facts.maxmemory), heard.rate, measured)
     policy = _better_policy(case, facts, cache)
     if policy is not None:
@@ -219,9 +226,7 @@ def _redis(case: Case, target: RedisTarget, facts: RedisFacts, seconds: float) -
     choice = choose_size(curve, target=own.target_hit_rate, most=most, present=cache.present)
     if choice is None:
         return None
-    # Whole megabytes: what a person would set, and can read.
-    megabytes = math.ceil(sizes.bytes_for(choice.size) / MEGABYTE)
-    after = min(megabytes * MEGABYTE, largest)
+    after = min(math.ceil(sizes.bytes_for(choice.size) / _STEP) * _STEP, largest)
     entries = sizes.keys_in(after)
     chosen = _Chosen(entries, choice.basis.value, curve.rate(entries))
     found = _study(case, Change(knob, before, after), cache, chosen)
@@ -234,6 +239,11 @@ def _read(target: RedisTarget, knob: str, facts: RedisFacts) -> tuple[JsonValue,
         return target.read(knob), ""
     except CommandRefused as error:
         return facts.maxmemory, str(error)
+
+
+def _hit_rate(seen: Observed) -> float | None:
+    found = [one.value for one in seen.observations if one.metric == "cache_hit_rate"]
+    return found[0] if found else None
 
 
 def _check_evicting(name: str, facts: RedisFacts) -> None:
@@ -255,7 +265,8 @@ def _better_policy(case: Case, facts: RedisFacts, cache: _Cache) -> CacheStudy |
     change = Change(f"{case.finding.target}.{POLICY}", facts.policy, instead)
     # Compared already: it is the policy that makes the difference.
     alone = _Cache(cache.curve, facts.policy, cache.present, cache.rate)
-    return _study(case, change, alone, _Chosen(cache.present, "policy", rate))
+    found = _study(case, change, alone, _Chosen(cache.present, "policy", rate))
+    return found.model_copy(update={"rate_now": cache.measured})
 
 
 def _study(case: Case, change: Change, cache: _Cache, chosen: _Chosen) -> CacheStudy:
@@ -272,7 +283,7 @@ def _study(case: Case, change: Change, cache: _Cache, chosen: _Chosen) -> CacheS
         seen=cache.seen,
         present=cache.present,
         entries=chosen.entries,
-        rate_now=rate_now,
+        rate_now=rate_now - lost,
         predicted=rate.mean - lost,
         low=rate.low - lost,
         high=rate.high - lost,

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 from pydantic import JsonValue
 
+from benchmarks.cache_curves.redis_keys import KeyStream
 from config.clock import Clock, ManualClock, SystemClock
 from config.errors import InputError
 from optimizers.capability import Seen, Sight, Tools
 from optimizers.performance.cache_resize import CacheResize
 from optimizers.performance.cache_resize_study import CacheStudy
-from optimizers.targets.redis import RedisFacts
+from optimizers.targets.base import Observed
+from optimizers.targets.redis import RedisFacts, RedisTarget
 from optimizers.targets.serving import ServingTarget
 from optimizers.targets.serving_knobs import ServingKnobs
 from optimizers.testing import FreeGuard, check_capability, check_knob_action
 from optimizers.testing.capabilities import _action, _NoJobs
-from optimizers.view import View
-from registry.agent_records import Action, Change, Effect, Priority, Proposal, Verdict
+from optimizers.view import Study, View
+from registry.agent_records import Action, Change, Effect, Observation, Priority, Proposal, Verdict
 from registry.knobs import KnobStore
 from registry.ledger.database import open_ledger
 from registry.traffic import TrafficRing
@@ -206,6 +208,51 @@ def test_memory_bounds_the_size(serving: ServingTarget, tmp_path: Path) -> None:
     little = _studied(replace(seen, history={**seen.history, **big, **free}), serving)
     assert little is not None
     assert 500 < little.entries <= 700
+
+
+class _Heard(RedisTarget):
+    """A server with 8 MB whose users and hit rate are known beforehand."""
+
+    def __init__(self, hit_rate: float) -> None:
+        super().__init__("sessions", "redis://127.0.0.1:1", SystemClock())
+        self._hit_rate = hit_rate
+
+    def observe(self, at: float, timeout_s: float) -> Observed:  # noqa: ARG002
+        return Observed([Observation(self.name, "cache_hit_rate", self._hit_rate, at)])
+
+    def read(self, knob: str) -> JsonValue:  # noqa: ARG002
+        return 8 * 2**20
+
+    def listen(self, seconds: float) -> KeyStream:
+        return KeyStream(zipf(100_000, 90_000, 0.9, 1), seconds, 200_000)
+
+
+def _studied_redis(policy: str, measured: float) -> tuple[CacheStudy, Sequence[Proposal]]:
+    seen = redis_view("cache_hit_rate", measured, redis_facts(policy))
+    target = _Heard(measured)
+    tools = replace(_tools(None, SystemClock()), targets={"sessions": target})  # type: ignore[arg-type]
+    [finding] = CAPABILITY.detect(seen)
+    value = CAPABILITY.study(finding, seen, tools, 30.0)
+    study = CacheStudy.model_validate(value)
+    known = {("cache_resize", finding.subject): Study(seen.at, value)}
+    return study, CAPABILITY.propose(finding, replace(seen, studies=known))
+
+
+def test_a_policy_that_does_worse_than_lru_is_replaced_first() -> None:
+    study, [proposal] = _studied_redis("allkeys-random", 0.5)
+    assert proposal.change == Change("sessions.maxmemory-policy", "allkeys-random", "allkeys-lru")
+    assert study.predicted > 0.55
+    assert proposal.expected.mean == pytest.approx(study.predicted / 0.5 - 1)
+
+
+def test_what_size_does_not_explain_is_not_promised() -> None:
+    honest, _ = _studied_redis("allkeys-lru", 0.65)
+    expiring, [proposal] = _studied_redis("allkeys-lru", 0.4)
+    assert proposal.change is not None
+    assert proposal.change.knob == "sessions.maxmemory"
+    assert expiring.entries == honest.entries
+    assert expiring.rate_now == pytest.approx(0.4)
+    assert expiring.predicted < honest.predicted - 0.1
 
 
 def test_too_little_traffic_tells_nothing(serving: ServingTarget, tmp_path: Path) -> None:
