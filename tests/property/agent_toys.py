@@ -13,9 +13,10 @@ from pydantic import JsonValue
 from config.clock import ManualClock
 from config.errors import ConflictError
 from config.settings import AgentSettings, Settings, ThresholdSettings
-from optimizers.capability import Effects, Job, JobState, Prior, Tools
+from optimizers.capability import Effects, Job, JobState, Prior, Switch, Tools
 from optimizers.execution import ActionDesk
 from optimizers.knob_effects import KnobEffects
+from optimizers.knob_samples import SampledSides
 from optimizers.targets.base import Guard, Observed
 from registry.agent_actions import ActionStore
 from registry.agent_approvals import ApprovalStore
@@ -38,6 +39,7 @@ from registry.ledger.database import open_ledger
 
 KNOB = "size"
 TYPE = "toy_change"
+PAIRED_TYPE = "toy_pairs"
 DEADLINE_S = 600.0
 MOST_RUNNING = 2
 MOST_AN_HOUR = 5
@@ -89,6 +91,25 @@ class ToyEffects(KnobEffects):
     def verify(self, action: Action, tools: Tools) -> Effect | None:
         verdict = self.verdicts[action.proposal.target]
         return Effect(verdict, "as set", 0.1, 0.0, 0.2) if verdict is not None else None
+
+
+@dataclass
+class PairedToyEffects(KnobEffects):
+    """The same, in pairs: what the judge says is set from outside."""
+
+    verdicts: Mapping[str, Verdict | None]
+
+    def __post_init__(self) -> None:
+        super().__init__(samples=1, every_s=3.0, pairs=True, switch_settle_s=1.0)
+
+    def verify(self, action: Action, tools: Tools) -> Effect | Switch | None:
+        known = self.verdicts[action.proposal.target] is not None
+        return super().verify(action, tools) if known else None
+
+    def judge(self, action: Action, sides: SampledSides, *, paired: bool) -> Effect:
+        verdict = self.verdicts[action.proposal.target]
+        assert verdict is not None
+        return Effect(verdict, "as set", 0.1, 0.0, 0.2)
 
 
 @dataclass
@@ -152,7 +173,10 @@ class Toys:
             actions=self.actions,
             control=self.control,
             learning=LearningStore(self.engine, self.clock),
-            capabilities={TYPE: ToyCapability(ToyEffects(self.verdicts))},
+            capabilities={
+                TYPE: ToyCapability(ToyEffects(self.verdicts)),
+                PAIRED_TYPE: ToyCapability(PairedToyEffects(self.verdicts), PAIRED_TYPE),
+            },
             tools=Tools(
                 targets=dict(self.targets),
                 jobs=NoJobs(),
@@ -184,11 +208,18 @@ class Toys:
 
 
 def toy_action(
-    action_id: str, target: ToyTarget, after: int, goal: str, at: float, *, critical: bool
+    action_id: str,
+    target: ToyTarget,
+    after: int,
+    goal: str,
+    at: float,
+    *,
+    critical: bool,
+    paired: bool,
 ) -> Action:
     """An action that changes the target's knob from what it is now."""
     proposal = Proposal(
-        type=TYPE,
+        type=PAIRED_TYPE if paired else TYPE,
         target=target.name,
         advice_id=f"advice of {action_id}",
         key=action_id,
