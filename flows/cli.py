@@ -60,7 +60,7 @@ def _global_options(
 def main() -> None:
     """Run the command line; a user's mistake gives one sentence, never a traceback."""
     try:
-        app()
+        app(prog_name="prime-spark")
     except PrimeSparkError as error:
         complain(str(error))
         sys.exit(exit_code(error))
