@@ -274,8 +274,8 @@ def _part(
                 float(sum(within)),
                 at_least=12,
                 note=(
-                    f"of {len(tried)}; objective: 99 % within 8 mean services or more, at most 70 % "
-                    "busy"
+                    f"of {len(tried)}; objective: 99 % within 8 mean services or more, at most "
+                    "70 % busy"
                 ),
             ),
             Figure("as a share", sum(within) / len(tried), at_least=0.9),

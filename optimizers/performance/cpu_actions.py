@@ -21,7 +21,8 @@ TYPE = "cpu_optimization"
 SCALE_OUT, SCALE_IN = "scale_out", "scale_in"
 SUBJECT = "predictor"
 _GUARDRAILS = (f"inference_latency_p99_ms@{SERVING}", f"error_rate@{SERVING}")
-_LATENCY, _MEMORY = f"inference_latency_ms@{SERVING}", f"memory_mb@{SERVING}"
+_LATENCY = f"inference_latency_ms@{SERVING}"
+_WORKERS = "workers"
 # What turns the predictor's knobs or cores changes the same numbers.
 _CONFLICTS = (f"target:{SERVING}", "target:processes")
 # From here on a worker has no time left, and more of them would take on more: percent of a core.
@@ -63,10 +64,14 @@ def scale_out(finding: Finding, sizing: Sizing, settings: CpuSettings) -> Propos
 
 
 def scale_in(finding: Finding, sizing: Sizing, settings: CpuSettings) -> Proposal:
-    """One worker fewer, judged by the memory that is freed."""
+    """One worker fewer: that much is sure, so what is judged are the guardrails.
+
+    The memory that it frees would be the goal, but memory creeps, and a metric that creeps takes
+    long to be told from one that was changed.
+    """
     share = 1.0 / sizing.facts.running
     to = sizing.facts.running - 1
-    return _proposal(finding, sizing, settings, to, Estimate(share, 0.0, share), _MEMORY)
+    return _proposal(finding, sizing, settings, to, Estimate(share, 0.0, share), _WORKERS)
 
 
 def out_to(sizing: Sizing) -> int:
@@ -83,7 +88,7 @@ def why_not(sizing: Sizing, target_cpu: float) -> str:
         return ""
     if sizing.busy <= target_cpu:
         return (
-            f"but these are only {sizing.busy:.0f} % busy themselves: others use the processor, "
+            f"but the predictor's are only {sizing.busy:.0f} % busy: others use the processor, "
             "and more workers would not help"
         )
     return f"no worker is added: {sizing.ceiling.by}"

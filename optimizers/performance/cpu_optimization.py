@@ -7,8 +7,8 @@ of many. The other way: they were less busy than `idle_cpu_percent` in all of th
 Effect: the wanted number of workers (`replicas:predictor`). Out at once to what the queueing model
 of `benchmarks.workers` says, in one at a time; between `min_workers` and the cores, the memory and
 the idle time there are. Verified by windows: out by how busy a worker is, or by latency where the
-workers were saturated, for then they take on more and stay busy; in by the memory that is freed,
-with latency and errors as guardrails. Undone to the exact value that was written, or to none.
+workers were saturated, for then they take on more and stay busy; in by their number. Latency and
+errors are guardrails of both. Undone to the exact value that was written, or to none.
 """
 
 from __future__ import annotations

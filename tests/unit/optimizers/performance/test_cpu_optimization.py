@@ -139,7 +139,7 @@ def test_idle_workers_are_let_go_one_at_a_time_and_only_after_long() -> None:
     assert (proposal.change.before, proposal.change.after) == (4, 3)
     assert proposal.parameters["action"] == "scale_in"
     assert proposal.priority is Priority.LOW
-    assert proposal.goal_metric == "memory_mb@serving"
+    assert (proposal.goal_metric, proposal.goal_direction) == ("workers", Direction.MINIMIZE)
     assert "inference_latency_p99_ms@serving" in proposal.guardrails
     assert asked(view_of([50.0] + [10.0] * 9, facts=four)) == ([], [])
     assert asked(view_of([10.0] * 9, facts=four)) == ([], [])
