@@ -62,8 +62,9 @@ class BatchInference:
         self._fetch = fetch
         self.prior = prior_of(self._own)
         agent = settings.agent
-        every_s = agent.verify_seconds / agent.verify_samples
         settle_s = max(SWITCH_SETTLE_S, _POLLS * settings.serving.poll_seconds)
+        # However soon a person wants to know, half of each sample's time is measured.
+        every_s = max(agent.verify_seconds / agent.verify_samples, 2.0 * settle_s)
         self.effects: Effects = KnobEffects(
             samples=agent.verify_samples,
             every_s=every_s,
