@@ -31,6 +31,7 @@ Feeds = Mapping[str, AnyArray]
 _FEWEST = 3
 _MOST = 64
 _FEWEST_CLEAN = 5
+_MOST_ROWS_LONG = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Effort:
 
     Attributes:
         seconds: longest time of all runs together; the smallest number of runs may take longer.
-        longest_run_s: sizes above one whose run takes longer than this are not timed.
+        longest_run_s: sizes above one whose run takes longer than this, and than a dozen runs of
+            one row, are not timed.
     """
 
     seconds: float = 5.0
@@ -134,8 +136,11 @@ def _first_runs(
                 f"the model fails on {size} rows of the inputs it is timed with ({text}); give "
                 "inputs that it takes"
             ) from error
-        if kept and time.perf_counter() - began > longest_s:
+        took = time.perf_counter() - began
+        if kept and took > longest_s:
             break
+        # Some joining is looked at, however long one row takes.
+        longest_s = max(longest_s, _MOST_ROWS_LONG * took) if not kept else longest_s
         kept.append(timed)
     return kept
 

@@ -38,7 +38,7 @@ class Best:
     """The best setting found.
 
     Attributes:
-        setting: None where no setting meets the objective at any rate.
+        setting: None where no setting meets the objective, not even at a rate that is all but 0.
         step: the highest step of the ladder it holds.
         order: all settings tried, with the step each is taken to hold (exact for those that were
             the best when they were tried, else a lower or middle value), the best first.
@@ -68,7 +68,7 @@ def search(
     surrogate = Surrogate(trials.scene)
     guesses = {one: surrogate.rate(one) for one in settings}
     hopeful = {one: math.log(rate) for one, rate in guesses.items() if rate > 0}
-    left = dict(hopeful) if hopeful else dict.fromkeys(settings, math.log(trials.rate(0)))
+    left = dict(hopeful)
     known: dict[BatchSetting, float] = {}
     steps: dict[BatchSetting, int] = {}
     best: BatchSetting | None = None
@@ -80,7 +80,7 @@ def search(
         guess = trials.step(math.exp(left.pop(chosen)))
         step = _try(trials, chosen, guess, None if best is None else steps[best])
         steps[chosen] = step
-        known[chosen] = math.log(trials.rate(step)) - hopeful.get(chosen, 0.0)
+        known[chosen] = math.log(trials.rate(step)) - hopeful[chosen]
         if step > -_FAR and (best is None or step > steps[best]):
             best = chosen
     order = sorted(steps.items(), key=lambda item: -item[1])

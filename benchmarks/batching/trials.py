@@ -20,9 +20,11 @@ from benchmarks.batching.traffic import Recording, Traffic
 
 STEP = 1.01
 _LASTS = 40.0
-_BELOW = (0, 5, 10)
-# A millionth to a million times the recorded rate.
-_MOST_STEPS = round(math.log(1e6, STEP))
+BELOW = (0, 5, 10)
+"""Steps below a rate at which it has to hold, too, to count as sustained."""
+
+# A thousandth to a hundred thousand times the recorded rate.
+_FEWEST_STEPS, _MOST_STEPS = -round(math.log(1e3, STEP)), round(math.log(1e5, STEP))
 
 Holds = Callable[[int], bool]
 
@@ -67,7 +69,7 @@ class Trials:
     def step(self, rate: float) -> int:
         """The step nearest to a rate."""
         ratio = rate / self.scene.recording.rate
-        return round(math.log(ratio, STEP)) if ratio > 0 else -_MOST_STEPS
+        return round(math.log(ratio, STEP)) if ratio > 0 else _FEWEST_STEPS
 
     def traffic(self, step: int) -> Traffic:
         """The traffic of a step."""
@@ -99,7 +101,7 @@ class Trials:
 
         A few lucky batches let a setting hold a rate of which it does not stand less.
         """
-        return all(self.holds(setting, step - below) for below in _BELOW)
+        return all(self.holds(setting, step - below) for below in BELOW)
 
     def replayed(
         self, setting: BatchSetting, step: int = 0, *, within: Objective | None = None
@@ -117,9 +119,9 @@ def highest(holds: Holds, guess: int) -> int | None:
     """The highest step that holds, looking from a guess; each step is asked for at most once.
 
     It is the end of a stretch of steps that hold: a step further up that held by chance is not
-    looked for. None when not even a millionth of the rate holds.
+    looked for. None when not even a thousandth of the rate holds.
     """
-    guess = max(min(guess, _MOST_STEPS), -_MOST_STEPS)
+    guess = max(min(guess, _MOST_STEPS), _FEWEST_STEPS)
     low, high = _enclosed(holds, guess)
     if low is None:
         return None
@@ -141,7 +143,7 @@ def _enclosed(holds: Holds, guess: int) -> tuple[int | None, int]:
             low, stride = low + stride, stride * 2
         return low, low + stride
     high = guess
-    while high > -_MOST_STEPS:
+    while high > _FEWEST_STEPS:
         if holds(high - stride):
             return high - stride, high
         high, stride = high - stride, stride * 2

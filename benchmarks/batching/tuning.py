@@ -30,7 +30,8 @@ _CURVE_SHARE = 0.3
 _SEARCH_SHARE = 0.85
 _FEWER_REQUESTS = 8_000
 _SEEDS = 5
-_LOOSEST = 30.0
+# Above the quickest of a few plain settings, where none of them is within the objective.
+_LOOSER = 1.25
 # Settings that stand nearly as much as the best, in steps of the ladder.
 _NEAR = 10
 _NOTABLE = 0.02
@@ -96,7 +97,8 @@ class Tuned:
     """The answer.
 
     Attributes:
-        objective_ms: what was searched under: `asked_ms`, or more where no setting meets that.
+        objective_ms: what was searched under: `asked_ms`, or more where no setting meets that
+            at the recorded rate.
         best: the setting that stands the highest rate, maybe the current one; None where none meets
             the objective.
         live: the best that is better at the recorded rate too, and what is gained; None: none.
@@ -132,17 +134,20 @@ class Tuned:
         return found
 
 
-def _found(
-    scene: Scene, asked_ms: float, settings: Sequence[BatchSetting], go_on: Callable[[], bool]
-) -> tuple[Trials, Best]:
-    """Search under the objective; where no setting meets it, under one that some setting does."""
-    objective_ms = asked_ms
-    while True:
-        trials = Trials(replace(scene, objective=Objective(objective_ms)))
-        found = search(trials, settings, tries_of(settings), go_on=go_on)
-        if found.setting is not None or not go_on() or objective_ms > _LOOSEST * asked_ms:
-            return trials, found
-        objective_ms *= 2.0
+def _reachable_ms(trials: Trials, settings: Sequence[BatchSetting]) -> float:
+    """The objective, or a looser one where the recorded traffic cannot have it.
+
+    Where traffic is more than any setting stands, it stays: what stands most is wanted then.
+    """
+    asked_ms = trials.scene.objective.latency_ms
+    plain = [one for one in settings if one.max_wait_ms == 0]
+    sizes = sorted({one.max_batch_size for one in plain})
+    looked_at = {sizes[0], sizes[len(sizes) // 2], sizes[-1]}
+    floor_ms = min(
+        trials.replayed(one).percentile_ms() for one in plain if one.max_batch_size in looked_at
+    )
+    reachable = floor_ms <= asked_ms or not math.isfinite(floor_ms)
+    return asked_ms if reachable else _LOOSER * floor_ms
 
 
 def _told(outcome: dict[str, Any], setting: BatchSetting) -> dict[str, Any]:
@@ -177,10 +182,13 @@ def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) ->
         batchable=schema.batchable,
     )
     most = max(_FEWER_REQUESTS, question.recording.at.size)
-    scene = Scene(question.recording, Objective(0.0), server, curves, most, question.seed)
+    asked = Objective(question.objective_ms)
+    scene = Scene(question.recording, asked, server, curves, most, question.seed)
+    objective = Objective(_reachable_ms(Trials(scene), settings))
+    trials = Trials(replace(scene, objective=objective))
     ends = began + _SEARCH_SHARE * question.seconds
-    trials, found = _found(scene, question.objective_ms, settings, lambda: monotonic() < ends)
-    tried, replays = trials.tried.copy(), trials.replays
+    found = search(trials, settings, tries_of(settings), go_on=lambda: monotonic() < ends)
+    replays = trials.replays
     current = _outcome(trials, question.current, found.step)
     best = None if found.setting is None else _outcome(trials, found.setting, found.step)
     if best is not None and (current.rate or 0.0) >= (best.rate or 0.0):
@@ -197,7 +205,7 @@ def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) ->
         live=live,
         gain=gain,
         grid=len(settings),
-        tried=tuple((one, trials.rate(step)) for one, step in found.order if one in tried),
+        tried=tuple((one, trials.rate(step)) for one, step in found.order),
         replays=replays,
         undisturbed=min(curve.undisturbed for curve in curves.values()),
         seconds=monotonic() - began,

@@ -7,6 +7,7 @@ next turn, after it what has become due meanwhile. Work on the loop moves the ti
 from __future__ import annotations
 
 import heapq
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -128,7 +129,8 @@ class VirtualServer(ABC):
 
     def _collect(self) -> None:
         """Make ready what is due, in the order of its times."""
-        horizon = self.now + _RESOLUTION
+        # Late times are coarser than that: what is due has to be taken nevertheless.
+        horizon = max(self.now + _RESOLUTION, math.nextafter(self.now, NEVER))
         timers, ready = self._timers, self._ready
         while timers and timers[0][0] < horizon:
             when, _, step, subject = heapq.heappop(timers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,15 @@ from benchmarks.batching.run_costs import CostCurve, CostLevel
 from benchmarks.batching.settings import Session
 from benchmarks.batching.traffic import Recording
 from benchmarks.batching.trials import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model under one kind of traffic and one objective."""
+
+    model: str
+    traffic: str
+    scene: Scene
 
 
 def scene_to(scene: Scene) -> dict[str, Any]:
