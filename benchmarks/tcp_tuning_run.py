@@ -31,6 +31,11 @@ class Done:
         """Each action in words: the change and its end."""
         return [_words(one) for one in self.actions]
 
+    @property
+    def kept(self) -> bool:
+        """Whether a change was made that helped."""
+        return any(one["state"] == "completed" for one in self.actions)
+
 
 @dataclass(frozen=True, slots=True)
 class Tuner:

@@ -213,14 +213,14 @@ def _tuner(side: Side, pace: Pace, home: Path) -> Tuner:
 
 
 def _tuned(side: Side, case: Case, pace: Pace, home: Path) -> Iterator[Done]:
-    """Run the agent, while transfers go on, until it has nothing more to do."""
+    """Run the agent, while transfers go on, until it finds nothing more that helps."""
     tuner = _tuner(side, pace, home)
     sender, many = side.scene.sender, case.connections
     with sending(sender, side.address, each_s=pace.each_s, connections=many):
         for _ in range(_MOST_RUNS):
             done = tuner.run()
             yield done
-            if not done.actions:
+            if not done.kept:
                 return
 
 
