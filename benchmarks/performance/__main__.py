@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in names if name not in PARTS]
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    # Servers are processes of their own: whoever ends this one has to end them, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parts = []
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ approvals, the kill switch and a person's hand count as always.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,10 @@ def tune(
         say(f"found: {finding.text}")
     left_out = [f"{one.proposal.description}: {one.reason}" for one in result.skipped]
     left_out += [str(one) for one in result.troubles]
-    actions = [_carried_out(world, action, wait=wait, say=say) for action in result.actions]
+    actions = [
+        _carried_out(world, action, result.findings, wait=wait, say=say)
+        for action in result.actions
+    ]
     return Tuned(kind, tuple(result.findings), studies, tuple(actions), tuple(left_out))
 
 
@@ -104,10 +107,12 @@ def _planned(
     return plan_cycle(view, alone.values(), world.settings, world.context.ids), studies
 
 
-def _carried_out(world: AgentWorld, action: Action, *, wait: Wait, say: Say) -> Action:
+def _carried_out(
+    world: AgentWorld, action: Action, findings: Sequence[Finding], *, wait: Wait, say: Say
+) -> Action:
     proposal = action.proposal
     say(f"proposed: {proposal.description} (expected gain {proposal.expected.mean:+.1%})")
-    known = world.stores.actions.propose(action)
+    known = world.stores.actions.propose(action, findings=findings)
     if known.state is not ActionState.SCHEDULED:
         say(f"{known.id} is {known.state}: {known.reason}")
         return known
