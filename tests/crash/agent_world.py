@@ -220,6 +220,7 @@ class AgentWorld:
         case: what is to happen in it.
         attempt: how many processes worked on it before; each comes after the last one's lease.
         checkpoint: called at every named point, and before each commit of the ledger.
+        engine: the ledger; the one in the folder by default.
     """
 
     def __init__(
@@ -229,11 +230,12 @@ class AgentWorld:
         *,
         attempt: int = 0,
         checkpoint: Checkpoint = lambda _point: None,
+        engine: Engine | None = None,
     ) -> None:
         self.case = case
         self._checkpoint = checkpoint
         self.clock = ManualClock(START + timedelta(seconds=BETWEEN_ATTEMPTS_S * attempt))
-        self.engine = ledger_of(folder)
+        self.engine = ledger_of(folder) if engine is None else engine
         event.listen(self.engine, "commit", self._before_commit)
         self.actions = agent_actions.ActionStore(self.engine, self.clock)
         self.control = agent_control.ControlStore(self.engine, self.clock)
