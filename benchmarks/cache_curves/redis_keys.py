@@ -50,7 +50,7 @@ class Limits:
     """
 
     seconds: float
-    commands: int = 2_000_000
+    commands: int
     megabytes: float = 256.0
     behind_s: float = 5.0
 

@@ -41,10 +41,10 @@ class Scene:
 
 
 def scene(seed: int, *, quick: bool) -> Scene:
-    """Users whose favourites fill some 20 of 100 MB."""
+    """Users whose favourites fill 15 of 100 MB, to two hits of three."""
     if quick:
-        return Scene(5, 12_000, 1200, 6.0, 5.0, 20.0, seed)
-    return Scene(18, 60_000, 1200, 25.0, 20.0, 60.0, seed)
+        return Scene(4, 12_000, 1200, 12.0, 5.0, 20.0, seed)
+    return Scene(15, 60_000, 1200, 25.0, 20.0, 60.0, seed)
 
 
 def resize(found: Scene) -> Outcome:

@@ -36,6 +36,7 @@ MAXMEMORY = "maxmemory"
 POLICY = "maxmemory-policy"
 
 MEGABYTE = 2**20
+MOST_HEARD = 2_000_000
 _KNOB_S = 5.0
 _MOST_EXCHANGES = 5
 _COUNTERS = ("keyspace_hits", "keyspace_misses", "evicted_keys")
@@ -72,9 +73,11 @@ class RedisTarget:
         name: the target's name, as in the settings.
         url: its address; user and password may stand in it.
         clock: tells the time between two looks.
+        most_heard: commands after which listening ends.
     """
 
-    def __init__(self, name: str, url: str, clock: Clock) -> None:
+    def __init__(self, name: str, url: str, clock: Clock, *, most_heard: int = MOST_HEARD) -> None:
+        self._most_heard = most_heard
         self.name = name
         self._server = RedisServer(name, url)
         self._clock = clock
@@ -141,9 +144,10 @@ class RedisTarget:
         # Imported here: it brings NumPy, which the resident agent does without.
         from benchmarks.cache_curves.redis_keys import Limits, listen  # noqa: PLC0415
 
+        limits = Limits(seconds, commands=self._most_heard)
         with self._server.listening() as connection:
             try:
-                heard, why = refused(lambda: listen(connection, self._clock, Limits(seconds)))
+                heard, why = refused(lambda: listen(connection, self._clock, limits))
             except UnavailableError as error:
                 raise self._server.unusable(str(error)) from None
             if heard is None:

@@ -9,6 +9,7 @@ from config.clock import ManualClock
 from config.errors import UnavailableError
 
 HEAD = b"1767225600.5 [0 127.0.0.1:6000] "
+MANY = 10**6
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -52,20 +53,20 @@ def _heard(lines: list[object], limits: Limits, late_s: float = 0.0) -> tuple[in
 
 
 def test_it_ends_in_time() -> None:
-    assert _heard([HEAD + b'"GET" "a"'] * 5, Limits(2.0)) == (5, 20, "")
+    assert _heard([HEAD + b'"GET" "a"'] * 5, Limits(2.0, MANY)) == (5, 20, "")
 
 
 def test_it_ends_after_so_many_commands_and_bytes() -> None:
     lines: list[object] = [HEAD + b'"GET" "a"'] * 50
     assert _heard(lines, Limits(100.0, commands=20)) == (20, 20, "after 20 commands")
-    size, _, ended = _heard(lines, Limits(100.0, megabytes=0.001))
+    size, _, ended = _heard(lines, Limits(100.0, MANY, megabytes=0.001))
     assert size < 50
     assert ended == "after 0.001 MB"
 
 
 def test_it_ends_when_it_cannot_keep_up() -> None:
     # The server says the same time again and again, while ours passes.
-    _, commands, ended = _heard([HEAD + b'"GET" "a"'] * 3000, Limits(1e6), late_s=1.0)
+    _, commands, ended = _heard([HEAD + b'"GET" "a"'] * 3000, Limits(1e6, MANY), late_s=1.0)
     assert commands == 1024
     assert "keep up" in ended
 
@@ -73,11 +74,11 @@ def test_it_ends_when_it_cannot_keep_up() -> None:
 def test_the_same_key_in_another_database_is_another_key() -> None:
     clock = ManualClock(START)
     lines: list[object] = [b'1.5 [%d lua] "GET" "a"' % database for database in (0, 0, 7)]
-    heard = listen(_Says(clock, lines), clock, Limits(0.35))  # type: ignore[arg-type]
+    heard = listen(_Says(clock, lines), clock, Limits(0.35, MANY))  # type: ignore[arg-type]
     assert len(set(heard.keys.tolist())) == 2
 
 
 @pytest.mark.parametrize("line", [b"nonsense", 7, None])
 def test_what_is_no_monitor_is_refused(line: object) -> None:
     with pytest.raises(UnavailableError, match="makes no sense"):
-        _heard([line], Limits(1.0))
+        _heard([line], Limits(1.0, MANY))
