@@ -29,6 +29,7 @@ from tests.services.predictor import FEATURES, RunningPredictor, running_predict
 from tests.services.processes import free_port, wait_until
 
 MODEL = "small"
+_PART_S = 2.0
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ class Crew:
         before = self.store.read("serving").get("workers")
         self.store.write("serving", "workers", before, number, "a person", "a test")
 
-    def await_running(self, number: int, timeout_s: float = 30.0) -> None:
+    def await_running(self, number: int, timeout_s: float = 60.0) -> None:
         """Wait until so many workers take requests, and no other lives."""
 
         def there() -> bool:
@@ -88,11 +89,12 @@ def crew(home: Path, workers: int = 1, **settings: float) -> Iterator[Crew]:
 
 
 async def steady_load(
-    url: str, *, clients: int, rate: float, seconds: float, meanwhile: Callable[[], None]
-) -> LoadResult:
+    url: str, *, clients: int, rate: float, meanwhile: Callable[[], None]
+) -> list[LoadResult]:
     """Send at a fixed rate from clients that each keep their connections open.
 
-    `meanwhile` runs in a thread beside the load; when it fails, so does this.
+    `meanwhile` runs in a thread beside the load, which goes on, two seconds at a time, until it has
+    ended; when it fails, so does this.
     """
     bodies = row_bodies(np.zeros((1, FEATURES)).tolist())
     async with AsyncExitStack() as stack:
@@ -103,8 +105,12 @@ async def steady_load(
             for _ in range(clients)
         ]
         aside = asyncio.create_task(asyncio.to_thread(meanwhile))
-        result = await open_loop(
-            lambda index: targets[index % clients](index), constant(rate, seconds)
-        )
+        results = []
+        while not aside.done():
+            results.append(
+                await open_loop(
+                    lambda index: targets[index % clients](index), constant(rate, _PART_S)
+                )
+            )
         await aside
-        return result
+        return results

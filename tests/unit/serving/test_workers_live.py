@@ -35,11 +35,9 @@ async def test_no_request_is_lost_while_workers_come_and_go(one: Crew) -> None:
         one.want(1)
         one.await_running(1)
 
-    result = await steady_load(
-        one.predictor.url, clients=16, rate=150, seconds=9, meanwhile=out_and_in
-    )
-    assert result.errors == {}
-    assert result.answered == result.offered
+    results = await steady_load(one.predictor.url, clients=16, rate=150, meanwhile=out_and_in)
+    assert [one.errors for one in results] == [{}] * len(results)
+    assert sum(one.answered for one in results) == sum(one.offered for one in results)
     assert accepted == [2]
 
 
@@ -54,7 +52,7 @@ def test_a_killed_worker_is_started_again_within_seconds(one: Crew) -> None:
     one.await_running(1)
     dead = one.kill_worker()
     wait_until(lambda: dead not in one.note.running, 5, "the dead worker to be noticed")
-    one.await_running(1, 20)
+    one.await_running(1, 60)
     with one.predictor.client() as client:
         assert client.get("/livez").status_code == 200
 

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 from pydantic import JsonValue
 
+from config.clock import SystemClock
 from config.settings import Settings
 from optimizers.performance.cpu_optimization import CpuOptimization
 from optimizers.performance.cpu_study import study_traffic
+from optimizers.targets.replicas import ReplicasTarget
 from optimizers.targets.replicas_facts import ReplicasFacts, Room
-from optimizers.testing import check_capability
+from optimizers.targets.serving_knobs import ServingKnobs
+from optimizers.testing import check_capability, check_knob_action
 from optimizers.view import Study, View
 from registry.agent_records import Direction, Finding, Observation, Priority, Proposal
+from registry.knobs import KnobStore
+from registry.ledger.database import open_ledger
 from registry.traffic import TrafficRing
 
 AT = 10_000.0
@@ -180,6 +185,17 @@ def test_it_keeps_the_promises_of_the_seam() -> None:
     ]
     bounds = {"replicas:predictor": (1.0, 8.0)}
     assert len(check_capability(scaler(), views, bounds=bounds)) >= 3
+
+
+def test_the_number_is_turned_put_back_and_left_to_a_person(tmp_path: Path) -> None:
+    engine = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    store = KnobStore(engine, SystemClock())
+    target = ReplicasTarget(tmp_path, SystemClock(), ServingKnobs(store))
+    capability = scaler()
+    _, (proposal,) = asked(view_of())
+    check_knob_action(capability.effects, proposal, target, stranger=7)
+    assert store.read("serving") == {}, "never written, as it was"
+    engine.dispose()
 
 
 def test_the_study_reads_how_recorded_requests_cluster(tmp_path: Path) -> None:
