@@ -30,6 +30,7 @@ class RedisUsers:
         keys: how many there are; the n-th is asked for in proportion to n to the power -exponent.
         value_bytes: of each value.
         seed: of the order of requests.
+        rest_s: seconds between two requests for some keys together.
     """
 
     port: int
@@ -37,11 +38,12 @@ class RedisUsers:
     exponent: float
     value_bytes: int
     seed: int
+    rest_s: float = 0.0
 
 
 @contextmanager
 def redis_users(users: RedisUsers) -> Iterator[None]:
-    """Let users ask, as fast as they are answered, until the block ends."""
+    """Let users ask until the block ends."""
     command = [sys.executable, "-m", "benchmarks.performance.redis_users"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
     stdin = process.stdin
@@ -75,6 +77,8 @@ def _ask(users: RedisUsers, stop: threading.Event) -> None:
                         setting.set(name, value)
                 # A server that never evicts refuses them when it is full.
                 setting.execute(raise_on_error=False)
+                if stop.wait(users.rest_s):
+                    return
 
 
 def main() -> None:
