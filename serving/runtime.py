@@ -47,7 +47,7 @@ _GC_THRESHOLDS = (50_000, 50, 1000)
 _RUN_THREADS = 4
 _WEIGH_S = 2.0
 # Longest wait of a worker that joins others for its models, before it takes requests.
-_JOIN_S = 30.0
+_JOIN_S = 120.0
 _JOIN_LOOK_S = 0.02
 
 
