@@ -137,7 +137,8 @@ def send(address: str, each_s: float, connections: int) -> None:
             # They do not all begin anew at the same moment.
             _connect(selector, address, each_s * (1 + number / connections))
         while True:
-            for key, _ in selector.select(each_s):
+            due = min(one.data for one in selector.get_map().values())
+            for key, _ in selector.select(max(0.0, due - time.monotonic())):
                 _fill(key.fileobj)
             now = time.monotonic()
             for key in [one for one in selector.get_map().values() if one.data <= now]:
