@@ -25,7 +25,7 @@ SHARE = 0.08
 # Spread of the model's error on the logarithmic scale: over scenes, between settings that wait and
 # those that do not, over sessions, and over single settings; and how far the last are alike, in
 # steps of the grid.
-_ALL, _WAITING, _SESSION, _SINGLE = 0.3, 0.12, 0.08, 0.08
+_ALL, _WAITING, _SESSION, _SINGLE = 0.3, 0.12, 0.12, 0.08
 _REACH = 1.5
 _NOISE = 0.01
 _ENOUGH = 0.0001
@@ -74,10 +74,11 @@ def search(
     best: BatchSetting | None = None
     while left and len(steps) < tries and (len(steps) < _AT_LEAST or go_on()):
         target = None if best is None else math.log(trials.rate(steps[best]))
-        chosen, gain = _next(left, known, target)
+        chosen, gain, expected = _next(left, known, target)
         if target is not None and gain < _ENOUGH:
             break
-        guess = trials.step(math.exp(left.pop(chosen)))
+        del left[chosen]
+        guess = trials.step(math.exp(expected))
         step = _try(trials, chosen, guess, None if best is None else steps[best])
         steps[chosen] = step
         known[chosen] = math.log(trials.rate(step)) - hopeful[chosen]
@@ -95,10 +96,10 @@ def exhaustive(trials: Trials, settings: Sequence[BatchSetting]) -> Best:
     steps: dict[BatchSetting, int] = {}
     for one in ranked:
         limit = None if best is None else steps[best]
-        guess = trials.step(max(surrogate.rate(one), 1e-9)) if limit is None else None
-        if limit is not None:
-            ahead = (limit + more for more in _AHEAD)
-            guess = next((step for step in ahead if trials.stands(one, step)), None)
+        guess: int | None = trials.step(max(surrogate.rate(one), 1e-9))
+        if limit is not None and guess is not None:
+            ahead = {*(limit + more for more in _AHEAD), max(guess, limit + 1)}
+            guess = next((step for step in sorted(ahead) if trials.stands(one, step)), None)
         step = None if guess is None else trials.sustained(one, guess)
         if step is not None:
             steps[one], best = step, one
@@ -119,9 +120,11 @@ def _try(trials: Trials, setting: BatchSetting, guess: int, best: int | None) ->
     if best is None:
         found = trials.sustained(setting, guess)
         return -_FAR if found is None else found
-    if trials.stands(setting, best + 1):
-        found = trials.sustained(setting, best + 1)
-        return best + 1 if found is None else found
+    # One that stands much may fail below, where fewer requests meet; so the guess is asked, too.
+    for ahead in (best + 1, guess) if guess > best + 1 else (best + 1,):
+        if trials.stands(setting, ahead):
+            found = trials.sustained(setting, ahead)
+            return ahead if found is None else found
     for below in _BELOW:
         if trials.stands(setting, best - below):
             return best - below // 2
@@ -132,17 +135,18 @@ def _next(
     left: Mapping[BatchSetting, float],
     known: Mapping[BatchSetting, float],
     target: float | None,
-) -> tuple[BatchSetting, float]:
-    """The setting to try next, and its expected improvement over the target."""
+) -> tuple[BatchSetting, float, float]:
+    """The setting to try next, its expected improvement over the target, and its expected rate."""
     settings = list(left)
     means = np.array([left[one] for one in settings])
     if target is None or not known:
         place = int(np.argmax(means))
-        return settings[place], math.inf
+        return settings[place], math.inf, float(means[place])
     errors, spreads = _errors(settings, known)
-    gains = _expected_improvement(means + errors, spreads, target)
+    means = means + errors
+    gains = _expected_improvement(means, spreads, target)
     place = int(np.argmax(gains))
-    return settings[place], float(gains[place])
+    return settings[place], float(gains[place]), float(means[place])
 
 
 def _errors(

@@ -97,9 +97,12 @@ class Surrogate:
         beyond = np.maximum(sizes * self._rows / levels[-1].rows, 1.0)
         runs = runs * beyond
         overhead = sizes * (scene.server.read_s + scene.server.answer_s)
-        # On the loop's thread a run holds up the reading of requests; in a thread it does not.
+        # On the loop's thread a run holds up the reading of requests; in a thread it does not,
+        # unless it needs all cores.
         in_thread = runs > LOOP_BUDGET_S
-        seconds = np.where(in_thread, np.maximum(runs, overhead), runs + overhead)
+        beside = setting.session.threads < scene.server.cores
+        threaded = np.maximum(runs, overhead) if beside else runs + overhead
+        seconds = np.where(in_thread, threaded + scene.server.handoff_s, runs + overhead)
         return _Cycle(seconds.tolist(), setting.max_wait_ms / 1e3, int(most - in_thread.sum()))
 
     def _latency(self, server: _Cycle, rate: float) -> float:

@@ -36,7 +36,7 @@ DEFAULT = BatchSetting(32)
 _PREDICTOR = 1.15
 _LARGEST, _LONGEST_MS = 128, 50.0
 _OBJECTIVES = (3.0, 10.0, 40.0)
-_QUICK_MODELS = ("mlp", "image")
+_QUICK_MODELS = ("mlp", "deep")
 
 Curves = Mapping[Session, CostCurve]
 
