@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.batching.settings import BatchSetting, Bounds, Session
 from benchmarks.batching.traffic import busiest, recent
 from benchmarks.batching.tuning import Question, tune
@@ -22,6 +24,7 @@ from config.errors import PrimeSparkError
 from registry.traffic import read_inputs
 
 _NICE = 15
+_LOOK_S = 1.0
 
 
 def main() -> int:
@@ -47,8 +50,6 @@ def question_of(orders: dict[str, Any]) -> Question:
     folder, model = Path(orders["traffic"]), str(orders["model"])
     rings = recent(folder, model, orders["version"])
     rows, wait_ms, threads = orders["bounds"]
-    # Every worker has its share of the cores.
-    cores = max(1, orders["cores"] // len(rings))
     return Question(
         path=Path(orders["path"]),
         recording=busiest(rings),
@@ -58,9 +59,11 @@ def question_of(orders: dict[str, Any]) -> Question:
             float(current["max_wait_ms"]),
             Session() if session.threads == 1 else session,
         ),
-        bounds=Bounds(rows, wait_ms, min(threads, cores)),
+        bounds=Bounds(rows, wait_ms, threads),
         inputs=read_inputs(folder, model),
-        cores=cores,
+        cores=orders["cores"],
+        workers=len(rings),
+        busy_cores=psutil.cpu_percent(_LOOK_S) / 100.0 * (psutil.cpu_count() or 1),
         queue_limit=orders["queue_limit"],
         timeout_s=orders["timeout_s"],
         seconds=orders["seconds"],

@@ -28,7 +28,7 @@ SHARE = 0.08
 _ALL, _WAITING, _SESSION, _SINGLE = 0.3, 0.12, 0.12, 0.08
 _REACH = 1.5
 _NOISE = 0.01
-_ENOUGH = 0.0001
+_ENOUGH = 1e-6
 _AT_LEAST = 4
 _BELOW = (3, 8, 20, 50)  # steps below the best that tell a near miss from a bad setting
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ _LOOSER = 1.25
 # Settings that stand nearly as much as the best, in steps of the ladder.
 _NEAR = 10
 _NOTABLE = 0.02
+# So much of a core may be busy with small things.
+_ROUNDING = 0.15
 # Of a predicted gain, what is promised at least: the replay does not know all that happens.
 _SURE = 0.5
 
@@ -49,7 +51,9 @@ class Question:
         objective_ms: p99 has to stay within it.
         current: the setting that is in use.
         inputs: real inputs; none: zeros.
-        cores: cores of a worker.
+        cores: cores of the machine.
+        workers: of the predictor, which share them; each has about as much traffic.
+        busy_cores: how many cores are busy now, with the predictor's own work in it; 0: only that.
         seconds: about how long it may take.
     """
 
@@ -60,6 +64,8 @@ class Question:
     bounds: Bounds
     inputs: Sequence[Feeds] = ()
     cores: int = 1
+    workers: int = 1
+    busy_cores: float = 0.0
     queue_limit: int = 256
     timeout_s: float = 10.0
     seconds: float = 20.0
@@ -134,6 +140,18 @@ class Tuned:
         return found
 
 
+def _free_cores(question: Question, curves: Mapping[Session, CostCurve], overhead_s: float) -> int:
+    """Whole cores that a worker has, beside what other programs use.
+
+    Threads that wait for a core which somebody else has make a run slower, not faster.
+    """
+    rows = max(1, round(question.recording.rows_per_request))
+    request_s = overhead_s + curves[question.current.session].cpu_of(rows)
+    own = question.workers * question.recording.rate * request_s
+    others = max(0.0, question.busy_cores - own)
+    return max(1, math.floor((question.cores - others) / question.workers + _ROUNDING))
+
+
 def _reachable_ms(trials: Trials, settings: Sequence[BatchSetting]) -> float:
     """The objective, or a looser one where the recorded traffic cannot have it.
 
@@ -169,14 +187,16 @@ def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) ->
     """
     began = monotonic()
     schema = inspect(question.path)
-    settings = grid(question.bounds, batchable=schema.batchable)
     curves = _curves(question, schema)
     overhead = measure_overhead(_numbers(schema), round(question.recording.rows_per_request))
+    cores = _free_cores(question, curves, overhead)
+    threads = min(question.bounds.max_threads, cores)
+    settings = grid(replace(question.bounds, max_threads=threads), batchable=schema.batchable)
     server = Server(
         overhead / 2.0,
         overhead / 2.0,
         measure_handoff(),
-        cores=question.cores,
+        cores=cores,
         queue_limit=question.queue_limit,
         timeout_s=question.timeout_s,
         batchable=schema.batchable,

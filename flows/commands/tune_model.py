@@ -140,16 +140,17 @@ def _question(
 
     settings = prime_spark.settings
     own, serving = settings.performance.batch_inference, settings.serving
-    cores = max(1, len(os.sched_getaffinity(0)) // serving.workers)
+    cores = len(os.sched_getaffinity(0))
     folder = settings.home_dir.traffic
     return Question(
         path=chosen.path,
         recording=_recording(folder, chosen, traffic, seed),
         objective_ms=serving.latency_objective_ms,
         current=_current(prime_spark, chosen),
-        bounds=Bounds(own.max_batch_size, own.max_wait_ms, min(own.max_threads or cores, cores)),
+        bounds=Bounds(own.max_batch_size, own.max_wait_ms, own.max_threads or cores),
         inputs=read_inputs(folder, chosen.name) if chosen.name else (),
         cores=cores,
+        workers=serving.workers,
         queue_limit=serving.queue_limit,
         timeout_s=serving.request_timeout_seconds,
         seconds=seconds,
