@@ -107,7 +107,7 @@ def _tuned(stage: Stage, rate: float, seed: int, *, quick: bool) -> dict[str, ob
     crowd = send_crowd(_users(stage, rate), 900.0, slice_s=5.0, seed=seed)
     try:
         crowd.await_begin()
-        settings = {"AGENT__VERIFY_SECONDS": 60, "AGENT__VERIFY_SAMPLES": 10} if quick else {}
+        settings = {"AGENT__VERIFY_SECONDS": 60, "AGENT__VERIFY_SAMPLES": 12} if quick else {}
         return stage.tune("batch_inference", looks=5, every_s=2.0, **settings)
     finally:
         crowd.stop()
