@@ -98,8 +98,8 @@ def exhaustive(trials: Trials, settings: Sequence[BatchSetting]) -> Best:
         limit = None if best is None else steps[best]
         guess: int | None = trials.step(max(surrogate.rate(one), 1e-9))
         if limit is not None and guess is not None:
-            ahead = {*(limit + more for more in _AHEAD), max(guess, limit + 1)}
-            guess = next((step for step in sorted(ahead) if trials.stands(one, step)), None)
+            ahead = _ahead(limit, guess)
+            guess = next((step for step in ahead if trials.stands(one, step)), None)
         step = None if guess is None else trials.sustained(one, guess)
         if step is not None:
             steps[one], best = step, one
@@ -115,13 +115,17 @@ _FAR = 10_000
 _AHEAD = (1, 2, 4, 8)
 
 
+def _ahead(best: int, guess: int) -> list[int]:
+    """Steps above the best at which a setting may show that it is better."""
+    return sorted({*(best + more for more in _AHEAD), max(guess, best + 1)})
+
+
 def _try(trials: Trials, setting: BatchSetting, guess: int, best: int | None) -> int:
     """The step a setting holds: exactly if it beats the best, else about."""
     if best is None:
         found = trials.sustained(setting, guess)
         return -_FAR if found is None else found
-    # One that stands much may fail below, where fewer requests meet; so the guess is asked, too.
-    for ahead in (best + 1, guess) if guess > best + 1 else (best + 1,):
+    for ahead in _ahead(best, guess):
         if trials.stands(setting, ahead):
             found = trials.sustained(setting, ahead)
             return ahead if found is None else found

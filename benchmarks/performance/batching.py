@@ -54,7 +54,7 @@ def measure(quick: bool, seed: int) -> Part:
         server = _server(cores)
         cases = _cases(curves, server, seed, quick=quick)
         outcomes = compare(cases, settings, DEFAULT)
-        live = check_live(files, outcomes, DEFAULT, seed, quick=quick)
+        live = check_live(files, cases, DEFAULT, seed, quick=quick)
     return _part(outcomes, live, server)
 
 
