@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import stat
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -150,10 +150,13 @@ def test_a_disk_that_takes_no_more_costs_records_and_no_request(tmp_path: Path) 
 def test_what_comes_after_the_end_goes_to_no_other_file(tmp_path: Path) -> None:
     ring = filled(tmp_path, 100, 1)
     ring.close()
-    with (tmp_path / "next").open("wb+") as stream:  # it gets the descriptor that is free again
+    with ExitStack() as stack:  # one of them gets the descriptor that is free again
+        others = [tmp_path / str(number) for number in range(10)]
+        for path in others:
+            stack.enter_context(path.open("wb+"))
         for number in range(2 * BUFFERED):
             ring.add(float(number), 0, 1, 1)
-        assert stream.read() == b""
+    assert {path.stat().st_size for path in others} == {0}
     assert ring.trouble is not None
 
 
@@ -189,10 +192,12 @@ def test_files_of_dead_workers_are_tidied_up_and_those_of_living_ones_kept(tmp_p
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        write_input(tmp_path, MODEL, "dead", 0, {"X": np.zeros(1)})
-        tidy(tmp_path)
-        assert set(read_traffic(tmp_path, MODEL)) == {WORKER, "dead"}
-        process.send_signal(signal.SIGKILL)
+        try:
+            write_input(tmp_path, MODEL, "dead", 0, {"X": np.zeros(1)})
+            tidy(tmp_path)
+            assert set(read_traffic(tmp_path, MODEL)) == {WORKER, "dead"}
+        finally:
+            process.kill()
     tidy(tmp_path)
     assert set(read_traffic(tmp_path, MODEL)) == {WORKER}
     assert len(read_inputs(tmp_path, MODEL)) == 1

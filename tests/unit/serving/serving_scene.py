@@ -54,7 +54,8 @@ class Scene:
         self.pool = ThreadPoolExecutor(4)
         self.memory = Memory(folder / "memory")
         self.loader = Loader(folder / "load.lock", self.memory.files)
-        self.keeping = Keeping(self.loader, ThreadPoolExecutor(1))
+        self.load_thread = ThreadPoolExecutor(1)
+        self.keeping = Keeping(self.loader, self.load_thread)
         self.traffic = folder / "traffic"
         entries = self.settings.traffic_entries
         self.recordings = Recordings(self.traffic, "worker-1", entries, self.pool)
@@ -84,6 +85,11 @@ class Scene:
         plan = self.scorer.plan(MODEL)
         feeds: Feeds = {"X": np.zeros((1, FEATURES), np.float32)}
         return await self.scorer.score(plan, key, feeds, 1, time.perf_counter())
+
+    async def all_loads(self) -> int:
+        """How many sessions were made once all is done that was asked for until now."""
+        await asyncio.get_running_loop().run_in_executor(self.load_thread, int)
+        return self.keeping.loads
 
     def loaded(self, place: int = 0) -> LoadedModel:
         return self.state.plans[MODEL].arms[place].loaded

@@ -46,7 +46,7 @@ async def test_an_idle_version_goes_and_comes_back_once_for_all_who_wait(scene: 
     assert scene.state.ready
     answers = await asyncio.gather(*(scene.ask() for _ in range(20)))
     assert {int(outputs[0][0]) for _, _, outputs in answers} == {1}
-    assert (scene.keeping.loads, scene.keeping.unloads) == (2, 1)
+    assert (await scene.all_loads(), scene.keeping.unloads) == (2, 1)
     assert not scene.loaded().asleep
     assert scene.loaded().batcher.resting
 
