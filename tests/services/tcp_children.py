@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# Imported first: what is installed need not be readable for nobody.
+# Everything is imported, the late imports by a first look, before it becomes nobody, who need not be
+# able to read what is installed.
 ADVICE = """
 import json, os
 from config.clock import SystemClock, epoch
@@ -25,8 +26,10 @@ from optimizers.testing.guards import FreeGuard
 from optimizers.view import View
 from registry.agent_records import Change, Observation
 
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
 target = NetworkTarget(SystemClock(), 50.0)
+target.observe(90.0, 5.0)
+target.read(RMEM)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
 facts = target.observe(100.0, 5.0).facts
 try:
     value = target.read(RMEM)
