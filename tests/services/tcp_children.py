@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# Everything is imported, the late imports by a first look, before it becomes nobody, who need not be
-# able to read what is installed.
+# Everything is imported, the late imports by a first look, before it becomes nobody: who need not
+# be able to read what is installed.
 ADVICE = """
 import json, os
 from config.clock import SystemClock, epoch
