@@ -78,7 +78,7 @@ def step_aside(desk: ActionDesk, action: Action, seen: Seen) -> Stepped:
     if change is None:
         return finish(desk, action, ActionState.FAILED, f"the job is not gone on with: {found}")
     reason = f"{change.knob} of {action.proposal.target} was changed by another hand: {found}"
-    desk.control.hold_knob(action.proposal.target, change.knob, reason)
+    desk.control.hold_knob(action.proposal.target, change.knob, reason, found_by=action)
     desk.checkpoint("knob held")
     return hand_over(desk, action, f"{reason}; the agent leaves this knob alone until released")
 

@@ -158,7 +158,7 @@ def _outdated(desk: ActionDesk, action: Action, seen: Seen) -> str:
         return f"{change.knob} is not as it was when this was proposed: {seen.detail or seen.value}"
     edited = edited_since(desk, action, change)
     if edited:
-        desk.control.hold_knob(action.proposal.target, change.knob, edited)
+        desk.control.hold_knob(action.proposal.target, change.knob, edited, found_by=action)
     return edited
 
 

@@ -17,8 +17,9 @@ from config.clock import Clock, epoch
 from config.errors import InputError
 from registry.agent_advice import write_declined_gain
 from registry.agent_facts import GOALS, PAUSED, Fact, is_paused, read_fact, write_fact
+from registry.agent_moves import owned_action
 from registry.agent_people import PausedState
-from registry.agent_records import Direction, Goal
+from registry.agent_records import Action, Direction, Goal
 from registry.agent_rows import checked_text
 from registry.ledger.agent_schema import advice, held_knobs
 from registry.ledger.database import lock, reading, writing
@@ -113,11 +114,26 @@ class ControlStore:
             write_fact(connection, GOALS, Fact(value, by, self._now()))
             self._events.append(connection, "goal", "agent", {"by": by, "goals": value})
 
-    def hold_knob(self, target: str, knob: str, reason: str) -> None:
-        """Leave a knob to the person who turned it, until it is released."""
+    def hold_knob(
+        self, target: str, knob: str, reason: str, *, found_by: Action | None = None
+    ) -> None:
+        """Leave a knob to the person who turned it, until it is released.
+
+        Args:
+            target: whose knob it is.
+            knob: its name.
+            reason: why, in a sentence.
+            found_by: the action whose holder found another hand's value. One who has lost the
+                action may have seen what its next holder did, and nobody else.
+
+        Raises:
+            StaleToken: the action has passed to another holder; nothing was changed.
+        """
         here = (held_knobs.c.target == target) & (held_knobs.c.knob == knob)
         row = {"target": target, "knob": knob, "reason": reason, "at": self._now()}
         with writing(self._engine) as connection:
+            if found_by is not None:
+                owned_action(connection, found_by)
             lock(connection, f"held {target} {knob}")
             if connection.execute(select(held_knobs.c.at).where(here)).first() is not None:
                 return

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from config.clock import ManualClock, epoch
-from config.errors import ConflictError, InputError
+from config.errors import ConflictError, InputError, StaleToken
 from config.paths import Home
 from registry.agent_actions import ActionStore
 from registry.agent_control import ControlStore
@@ -116,3 +116,18 @@ def test_declined_advice_is_remembered_with_its_gain(control: ControlStore) -> N
     control.decline("advice-2", 0.3, "otto")
     assert control.declined("advice-1") == 0.2
     assert control.all_declined() == {"advice-1": 0.2, "advice-2": 0.3}
+
+
+def test_who_has_lost_an_action_holds_no_knob_for_it(
+    control: ControlStore, ledger: Engine, clock: ManualClock
+) -> None:
+    actions = ActionStore(ledger, clock)
+    actions.propose(action("a"))
+    slow = actions.claim("a", "slow", 30.0)
+    clock.advance(60.0)
+    owner = actions.claim("a", "its next holder", 30.0)
+    with pytest.raises(StaleToken, match="its next holder"):
+        control.hold_knob("host", "sysctl:a", "another hand turned it", found_by=slow)
+    assert control.held() == {}
+    control.hold_knob("host", "sysctl:a", "another hand turned it", found_by=owner)
+    assert control.held() == {("host", "sysctl:a"): "another hand turned it"}
