@@ -122,10 +122,9 @@ def test_who_has_lost_an_action_holds_no_knob_for_it(
     control: ControlStore, ledger: Engine, clock: ManualClock
 ) -> None:
     actions = ActionStore(ledger, clock)
-    actions.propose(action("a"))
-    slow = actions.claim("a", "slow", 30.0)
+    slow = actions.claim(actions.propose(action("a")).id, "slow", 30.0)
     clock.advance(60.0)
-    owner = actions.claim("a", "its next holder", 30.0)
+    owner = actions.claim(slow.id, "its next holder", 30.0)
     with pytest.raises(StaleToken, match="its next holder"):
         control.hold_knob("host", "sysctl:a", "another hand turned it", found_by=slow)
     assert control.held() == {}
