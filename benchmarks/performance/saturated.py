@@ -27,6 +27,8 @@ _LAYERS = 24
 _BUSY = 0.88
 """Share of one core that the predictor is kept at with the settings before."""
 
+_STEPS = 4
+_FASTEST_STEP = 1.4
 _POLLED_S = 3.0
 Settings = Mapping[str, float | None]
 BEFORE: Settings = {
@@ -93,12 +95,12 @@ def _users(stage: Stage, rate: float) -> dict[str, Users]:
 
 
 def _rate(stage: Stage, one_ms: float, seed: int) -> float:
-    """The rate at which the predictor uses the wanted share of a core, found in two steps."""
-    rate = 0.6 * 1000.0 / one_ms
-    for _ in range(2):
+    """The rate at which the predictor uses the wanted share of a core, found in a few steps."""
+    rate = 0.5 * 1000.0 / one_ms
+    for _ in range(_STEPS):
         turn = _turn(stage, BEFORE, rate, 6.0, seed)
-        rate *= _BUSY / max(turn.core_share, 0.05)
-        rate = min(rate, 0.97 * 1000.0 / one_ms)
+        # In small steps: beyond what it can stand, its share tells nothing about the rate.
+        rate *= min(_BUSY / max(turn.core_share, 0.05), _FASTEST_STEP)
     return rate
 
 
