@@ -157,7 +157,8 @@ MUTANTS = (
     Mutant(
         "no stepping aside",
         END,
-        "    desk.control.hold_knob(action.proposal.target, change.knob, reason)\n",
+        "    desk.control.hold_knob("
+        "action.proposal.target, change.knob, reason, found_by=action)\n",
         "",
         ("atomic: edited",),
     ),

@@ -70,13 +70,6 @@ PAIR_MUTANTS = (
         ("pairs: paused at",),
     ),
     Mutant(
-        "a switch that is refused is tried again",
-        STEPS,
-        "    if desk.paused() or standing.failures >= _MOST_FAILURES:",
-        "    if standing.failures >= _MOST_FAILURES:",
-        ("pairs: paused last", "pairs: paused, with"),
-    ),
-    Mutant(
         "what stays is left switched back",
         END,
         "and standing_of(action).stands is not Sight.AFTER:",
