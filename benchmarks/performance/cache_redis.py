@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,13 +18,13 @@ from redis import Redis, RedisError
 
 from benchmarks.performance.cache_outcome import TARGET, Outcome, outcome_of
 from benchmarks.performance.redis_users import RedisUsers, redis_users
+from benchmarks.performance.stage import tune_now
 from benchmarks.serving_field import free_port
 
 _MEGABYTE = 2**20
 _START_S = 10.0
 # Users that are answered sooner ask no faster, so the server is no busier afterwards.
 _REST_S = 0.001
-_TUNE_S = 900.0
 _PROGRAMS = "/usr/bin:/usr/local/bin"
 
 
@@ -88,20 +87,8 @@ def _tuned(home: Path, port: int, found: Scene) -> dict[str, Any]:
         "AGENT__STUDY_SECONDS": 4 * found.listen_s,
         "PERFORMANCE__CACHE_RESIZE__REDIS_SECONDS": found.listen_s,
     }
-    environment = os.environ | {f"PRIME_SPARK_{name}": str(value) for name, value in values.items()}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "flows.cli", "tune", "now", "cache_resize", "--json"],
-        env=environment,
-        cwd=home.parent,
-        capture_output=True,
-        text=True,
-        timeout=_TUNE_S,
-        check=False,
-    )
-    if done.returncode not in {0, 1}:
-        raise RuntimeError(f"tune now cache_resize ended with {done.returncode}: {done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    environment = {f"PRIME_SPARK_{name}": str(value) for name, value in values.items()}
+    return tune_now("cache_resize", environment, home.parent, looks=5, every_s=5.0)
 
 
 def _doubled(client: Redis, found: Scene) -> tuple[int, float]:

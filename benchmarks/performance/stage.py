@@ -56,24 +56,9 @@ class Stage:
         Raises:
             RuntimeError: the command itself failed.
         """
-        environ = {**os.environ, **self.environment, **_variables(settings)}
-        command = [
-            *(sys.executable, "-P", "-m", "flows.cli", "tune", "now", kind, "--json"),
-            *("--looks", str(looks), "--every", str(every_s)),
-        ]
-        done = subprocess.run(
-            command,
-            env=environ,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=_TUNE_S,
-            check=False,
+        return tune_now(
+            kind, self.environment | _variables(settings), self.folder, looks=looks, every_s=every_s
         )
-        if done.returncode not in {0, 1}:
-            raise RuntimeError(f"tune now {kind} ended with {done.returncode}: {done.stderr}")
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
 
     def knobs(self) -> dict[str, dict[str, float]]:
         """All knobs as they are written now."""
@@ -127,6 +112,40 @@ def open_stage(
             }
             environment = _variables(values | dict(settings))
             yield Stage(folder, servers, uri, predictor, environment)
+
+
+def tune_now(
+    kind: str, environment: Mapping[str, str], folder: Path, *, looks: int, every_s: float
+) -> dict[str, Any]:
+    """Let the agent tune once; return what `prime-spark tune now --json` says.
+
+    Args:
+        kind: the action type.
+        environment: variables besides those of this process.
+        folder: working directory of the command.
+        looks: how often it looks before deciding.
+        every_s: seconds between two looks.
+
+    Raises:
+        RuntimeError: the command itself failed.
+    """
+    command = [
+        *(sys.executable, "-P", "-m", "flows.cli", "tune", "now", kind, "--json"),
+        *("--looks", str(looks), "--every", str(every_s)),
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=_TUNE_S,
+        check=False,
+    )
+    if done.returncode not in {0, 1}:
+        raise RuntimeError(f"tune now {kind} ended with {done.returncode}: {done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def core_share(stage: Stage, seconds: float) -> float:
