@@ -38,7 +38,7 @@ from registry.records import (
 )
 
 _MINUTE_S = 60.0
-_PairQuery = Select[int, float, float, float, float]
+_PairQuery = Select[tuple[int, float, float, float, float]]
 _KEY = ("experiment_id", "model", "version", "variant", "metric", "minute")
 _ACCURACY = "accuracy"
 _LATENCY = "latency_ms"

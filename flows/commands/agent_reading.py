@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ActionResult,
         ActionStory,
         ActionSummary,
+        DecisionAnswer,
         EstimateAnswer,
         GoalAnswer,
         Page,
@@ -84,13 +85,14 @@ def actions(  # noqa: PLR0913, PLR0917 - one parameter is one option of the comm
         write_json(page.model_dump(mode="json"))
         return
     show_table(
-        ("action", "state", "type", "target", "gain", "when", "what"),
+        ("action", "state", "type", "target", "success", "gain", "when", "what"),
         [
             (
                 one.action_id,
                 one.status,
                 one.type,
                 one.target,
+                _success(one),
                 _gain(one),
                 one.executed_at or one.created_at,
                 one.description,
@@ -214,8 +216,7 @@ def _facts(story: ActionStory) -> Iterator[tuple[str, object]]:
     yield "state", f"{story.status}: {story.reason}"
     yield "priority, risk", f"{story.priority}, {story.risk:g}"
     yield "expected improvement", _interval(story.expected_improvement)
-    low, high = percent(decision.success_low), percent(decision.success_high)
-    yield "success probability", f"{percent(decision.success_probability)} ({low} to {high})"
+    yield "success probability", _success(decision)
     yield "score", f"{decision.score:.4g} (expected value {decision.expected_value:.4g})"
     if proposal.change is not None:
         change = proposal.change
@@ -239,6 +240,11 @@ def _gain(one: ActionSummary) -> str:
     if measured is not None:
         return measured
     return f"{one.expected_improvement.mean:.1%} expected"
+
+
+def _success(one: ActionSummary | DecisionAnswer) -> str:
+    low, high = percent(one.success_low), percent(one.success_high)
+    return f"{percent(one.success_probability)} ({low} to {high})"
 
 
 def _interval(estimate: EstimateAnswer) -> str:

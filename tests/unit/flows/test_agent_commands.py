@@ -143,6 +143,9 @@ def test_actions_are_listed_by_state_and_page(
     assert table.code == 0, table.err
     assert waiting.id in table.out
     assert "20.0% expected" in table.out
+    decision = waiting.decision
+    likely = f"{decision.success_low:.1%} to {decision.success_high:.1%}"
+    assert likely in " ".join(table.out.split())
     assert [one["action_id"] for one in _items(command_line.run("actions", "--json"))] == [
         "action-d",
         "action-c",
