@@ -123,16 +123,28 @@ class RestClient:
         body: Json | None = None,
     ) -> Json:
         try:
-            with self._http.stream(method, _API + call, params=params, json=body) as response:
-                content = _limited(response, _MAX_JSON_BYTES, self._deadline())
+            try:
+                status, content = self._answer(method, call, params, body)
+            except httpx.RemoteProtocolError:
+                if method != "GET":
+                    raise
+                # Servers close a connection that was idle for some seconds, perhaps just as it is
+                # used again; what only reads may be asked once more.
+                status, content = self._answer(method, call, params, body)
         except httpx.HTTPError as error:
             raise self._unavailable(_cause(error)) from error
-        if response.status_code >= 400:
-            raise self._refusal(response.status_code, content)
+        if status >= 400:
+            raise self._refusal(status, content)
         found = _parsed(content)
         if found is None:
             raise self._unavailable("it answered with something that is not MLflow's JSON")
         return found
+
+    def _answer(
+        self, method: str, call: str, params: Mapping[str, str] | None, body: Json | None
+    ) -> tuple[int, bytes]:
+        with self._http.stream(method, _API + call, params=params, json=body) as response:
+            return response.status_code, _limited(response, _MAX_JSON_BYTES, self._deadline())
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout_s

@@ -89,21 +89,40 @@ class HttpSource:
         params: Mapping[str, str] | None = None,
         body: JsonValue = None,
     ) -> bytes:
+        request = self._request(method, path, params=params, body=body)
+        try:
+            try:
+                status, content = self._answer(request, deadline)
+            except httpx.RemoteProtocolError:
+                # Servers close a connection that was idle for some seconds, perhaps just as it is
+                # used again. All that is asked here only reads, so it may be asked once more.
+                status, content = self._answer(request, deadline)
+        except httpx.HTTPError as error:
+            raise self.unusable(_cause(error)) from error
+        if status == httpx.codes.NOT_FOUND:
+            raise PageMissing(f"{self._name} has nothing at {path}; check its address and version")
+        if status >= 400:
+            raise self.unusable(f"it answered {path} with status {status}")
+        return content
+
+    def _request(
+        self, method: str, path: str, *, params: Mapping[str, str] | None, body: JsonValue
+    ) -> httpx.Request:
+        try:
+            return self._http.build_request(method, path, params=params, json=body)
+        except httpx.InvalidURL as error:
+            raise self.unusable(_cause(error)) from error
+
+    def _answer(self, request: httpx.Request, deadline: float) -> tuple[int, bytes]:
         left = deadline - self._clock.monotonic()
         if left <= 0:
             raise self.unusable("it does not answer in time")
+        request.extensions["timeout"] = httpx.Timeout(left).as_dict()
+        response = self._http.send(request, stream=True)
         try:
-            with self._http.stream(
-                method, path, params=params, json=body, timeout=left
-            ) as response:
-                content = self._read(response, deadline)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self.unusable(_cause(error)) from error
-        if response.status_code == httpx.codes.NOT_FOUND:
-            raise PageMissing(f"{self._name} has nothing at {path}; check its address and version")
-        if response.status_code >= 400:
-            raise self.unusable(f"it answered {path} with status {response.status_code}")
-        return content
+            return response.status_code, self._read(response, deadline)
+        finally:
+            response.close()
 
     def _read(self, response: httpx.Response, deadline: float) -> bytes:
         if response.headers.get("Content-Encoding", "identity") != "identity":

@@ -24,6 +24,19 @@ def answers(body: bytes, status: str = "200 OK") -> Behaviour:
     return behave
 
 
+def keeping_for_one(body: bytes) -> Behaviour:
+    """Answer once and keep the connection open, but close it as soon as it is used again."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(2**16)
+        connection.sendall(
+            f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        connection.recv(2**16)
+
+    return behave
+
+
 def silent(connection: socket.socket) -> None:
     """Take the request and say nothing until the client goes away."""
     connection.recv(2**16)

@@ -10,20 +10,22 @@ from collections.abc import Callable
 import pytest
 
 from config.clock import SystemClock
-from config.errors import UnavailableError
+from config.errors import RegistryUnavailable, UnavailableError
 from optimizers.targets.base import Target
-from optimizers.targets.http_source import PageMissing
+from optimizers.targets.http_source import HttpSource, PageMissing
 from optimizers.targets.mlflow import MlflowTarget
 from optimizers.targets.prefect import PrefectTarget
 from optimizers.targets.prometheus import PrometheusTarget
 from optimizers.targets.registry import RegistryTarget
 from optimizers.targets.serving import ServingTarget
+from registry.rest import RestClient
 from tests.services.bad_servers import (
     Behaviour,
     answers,
     dripping,
     gibberish,
     hanging_up,
+    keeping_for_one,
     misbehaving,
     silent,
 )
@@ -89,6 +91,17 @@ def test_another_server_at_the_address_is_told_apart(target: str) -> None:
 def test_a_packed_answer_is_not_unpacked(target: str) -> None:
     with misbehaving(packed) as url, pytest.raises(UnavailableError, match="packed"):
         TARGETS[target](url).observe(time.time(), TIMEOUT_S)
+
+
+def test_a_kept_connection_that_the_server_closes_is_no_trouble() -> None:
+    with misbehaving(keeping_for_one(b"{}")) as url:
+        source = HttpSource("a server", url, CLOCK)
+        registry = RestClient(url, TIMEOUT_S, environ={})
+        for _ in range(3):
+            assert source.get_json("/", source.deadline(TIMEOUT_S)) == {}
+            assert registry.get("registered-models/search", {}, dict) == {}
+        with pytest.raises(RegistryUnavailable):
+            registry.send("POST", "registered-models/create", {"name": "not sent twice"})
 
 
 @pytest.mark.parametrize("target", TARGETS)
