@@ -16,6 +16,7 @@ from config.settings import PrefectSettings, Settings
 from flows.deployments import DEPLOYMENTS, deploy, interval_of
 from flows.names import DEPLOYMENT, FLOWS
 from tests.services.prefect_server import PrefectServer
+from tests.services.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = Settings()
@@ -113,6 +114,26 @@ def test_deploying_again_changes_nothing(prefect_api: PrefectServer) -> None:
     before = seen(prefect_api)
     deploy(settings, python="python")
     assert seen(prefect_api) == before
+
+
+@pytest.mark.e2e
+def test_prefect_makes_the_runs_of_the_schedules(prefect_api: PrefectServer) -> None:
+    pool = "scheduled"
+    deploy(Settings(prefect=PrefectSettings(api_url=prefect_api.api_url, work_pool=pool)))
+    body = {"work_pools": {"name": {"any_": [pool]}}}
+
+    def planned() -> set[str]:
+        url = f"{prefect_api.api_url}/flow_runs/filter"
+        runs = httpx.post(url, json=body, timeout=20).raise_for_status().json()
+        flows = {one["flow_id"] for one in runs if one["auto_scheduled"]}
+        url = f"{prefect_api.api_url}/flows/filter"
+        asked = {"flows": {"id": {"any_": sorted(flows)}}}
+        found = httpx.post(url, json=asked, timeout=20).raise_for_status().json()
+        return {one["name"] for one in found}
+
+    due = {one.flow for one in DEPLOYMENTS if interval_of(one, SETTINGS)}
+    assert due
+    wait_until(lambda: planned() == due, 90.0, "Prefect has planned the runs of every schedule")
 
 
 def seen(server: PrefectServer) -> dict[str, dict[str, Any]]:
