@@ -21,6 +21,7 @@ from config.errors import ConfigError, InputError, RegistryUnavailable, UnknownM
 from config.redaction import redact
 
 _API = "/api/2.0/mlflow/"
+_CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _DOWNLOAD_S = 600.0
 _MAX_JSON_BYTES = 64 * 2**20
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -125,7 +126,7 @@ class RestClient:
         try:
             try:
                 status, content = self._answer(method, call, params, body)
-            except httpx.RemoteProtocolError:
+            except _CUT_OFF:
                 if method != "GET":
                     raise
                 # Servers close a connection that was idle for some seconds, perhaps just as it is

@@ -19,6 +19,7 @@ from config.errors import UnavailableError
 from config.redaction import redact
 
 MAX_BYTES = 4 * 2**20
+_CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class PageMissing(UnavailableError):
@@ -93,7 +94,7 @@ class HttpSource:
         try:
             try:
                 status, content = self._answer(request, deadline)
-            except httpx.RemoteProtocolError:
+            except _CUT_OFF:
                 # Servers close a connection that was idle for some seconds, perhaps just as it is
                 # used again. All that is asked here only reads, so it may be asked once more.
                 status, content = self._answer(request, deadline)

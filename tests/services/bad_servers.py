@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,8 @@ def answers(body: bytes, status: str = "200 OK") -> Behaviour:
     return behave
 
 
-def keeping_for_one(body: bytes) -> Behaviour:
-    """Answer once and keep the connection open, but close it as soon as it is used again."""
+def keeping_for_one(body: bytes, *, reset: bool = False) -> Behaviour:
+    """Answer once and keep the connection open, but close or reset it once it is used again."""
 
     def behave(connection: socket.socket) -> None:
         connection.recv(2**16)

@@ -93,8 +93,9 @@ def test_a_packed_answer_is_not_unpacked(target: str) -> None:
         TARGETS[target](url).observe(time.time(), TIMEOUT_S)
 
 
-def test_a_kept_connection_that_the_server_closes_is_no_trouble() -> None:
-    with misbehaving(keeping_for_one(b"{}")) as url:
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_kept_connection_that_the_server_closes_is_no_trouble(*, reset: bool) -> None:
+    with misbehaving(keeping_for_one(b"{}", reset=reset)) as url:
         source = HttpSource("a server", url, CLOCK)
         registry = RestClient(url, TIMEOUT_S, environ={})
         for _ in range(3):
