@@ -34,6 +34,9 @@ def keeping_for_one(body: bytes, *, reset: bool = False) -> Behaviour:
             f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
         )
         connection.recv(2**16)
+        if reset:
+            at_once = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
 
     return behave
 
