@@ -21,6 +21,7 @@ PARTS = {
     "tcp": "benchmarks.performance.tcp",
     "memory": "benchmarks.performance.memory",
     "workers": "benchmarks.performance.workers",
+    "scaling": "benchmarks.performance.scaling",
     "bad_day": "benchmarks.performance.bad_day",
 }
 

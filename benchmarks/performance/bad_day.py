@@ -32,10 +32,13 @@ from registry.ledger.database import open_ledger
 
 BUSY, POPULAR = "busy", "popular"
 IDLE = tuple(f"idle-{number}" for number in range(4))
-_BUSY_LAYERS, _POPULAR_LAYERS, _IDLE_LAYERS = 12, 2, 16
+_BUSY_LAYERS, _POPULAR_LAYERS, _IDLE_LAYERS = 24, 2, 16
 _SLICE_S = 10.0
-_DISTINCT = 2000
-_BUSY = 0.9
+_DISTINCT = 800
+_BUSY = 0.6
+"""Share of a core that the busy model's runs alone would take; with the rest it is saturated."""
+
+_POPULAR_RPS = 60.0
 _IN_DOUBT = frozenset({ActionState.HANDED_OVER, ActionState.FAILED})
 _CAPABILITIES = (
     "cpu_optimization,memory_cleanup,batch_inference,cache_resize,resource_reallocation,tcp_tuning"
@@ -111,18 +114,19 @@ def _variables(home: Path, uri: str, one_ms: float) -> dict[str, str]:
         "MLFLOW__TRACKING_URI": uri,
         "SERVING__PORT": fields.free_port(),
         "SERVING__MAX_BATCH_SIZE": 1,
-        "SERVING__CACHE_ENTRIES": 100,
+        "SERVING__CACHE_ENTRIES": 50,
         "SERVING__QUEUE_LIMIT": 2000,
         "SERVING__LATENCY_OBJECTIVE_MS": f"{10 * one_ms:.2f}",
         "MODELS__NAMES": "none-of-them",
         "MONITORING__INTERVAL_SECONDS": 5,
         "MONITORING__ANALYSIS_INTERVAL_SECONDS": 5,
-        "MONITORING__OPTIMIZATION_INTERVAL_SECONDS": 30,
+        "MONITORING__OPTIMIZATION_INTERVAL_SECONDS": 60,
         "MONITORING__EXECUTION_INTERVAL_SECONDS": 2,
         "AGENT__CAPABILITIES": _CAPABILITIES,
         "AGENT__COOLDOWN_SECONDS": 60,
         "AGENT__SETTLE_SECONDS": 4,
-        "AGENT__VERIFY_SECONDS": 150,
+        "AGENT__VERIFY_SECONDS": 90,
+        "AGENT__VERIFY_SAMPLES": 12,
         "PERFORMANCE__BATCH_INFERENCE__LATENCY_MS": f"{4 * one_ms:.2f}",
         "PERFORMANCE__MEMORY_CLEANUP__MEMORY_PERCENT": f"{max(1.0, memory - 1.0):.1f}",
         "PERFORMANCE__MEMORY_CLEANUP__IDLE_SECONDS": 60,
@@ -134,7 +138,7 @@ def _day(url: str, one_ms: float, seconds: float, seed: int) -> _Day:
     """Let the crowd come, and look at cache and memory now and then."""
     users = {
         BUSY: Users(f"{url}/predict/{BUSY}", _BUSY * 1000.0 / one_ms, FEATURES),
-        POPULAR: Users(f"{url}/predict/{POPULAR}", 60.0, FEATURES, _DISTINCT, zipf=0.9),
+        POPULAR: Users(f"{url}/predict/{POPULAR}", _POPULAR_RPS, FEATURES, _DISTINCT, zipf=0.9),
     }
     crowd = send_crowd(users, seconds, slice_s=_SLICE_S, seed=seed)
     crowd.await_begin()
@@ -152,13 +156,14 @@ def _day(url: str, one_ms: float, seconds: float, seed: int) -> _Day:
 
 
 def _counts(client: httpx.Client) -> _Counts:
-    """Cache hits and look-ups so far, and the memory of the workers, from the predictor's page."""
+    """The popular model's cache hits and look-ups so far, and the memory of the workers."""
     hits = misses = memory = 0.0
     for line in client.get("/metrics").raise_for_status().text.splitlines():
         name, _, value = line.rpartition(" ")
-        if name.startswith("prime_spark_cache_hits_total"):
+        popular = f'model="{POPULAR}"' in name
+        if popular and name.startswith("prime_spark_cache_hits_total"):
             hits += float(value)
-        elif name.startswith("prime_spark_cache_misses_total"):
+        elif popular and name.startswith("prime_spark_cache_misses_total"):
             misses += float(value)
         elif name.startswith("prime_spark_worker_memory_bytes"):
             memory += float(value)

@@ -18,7 +18,7 @@ from statistics import fmean
 
 from benchmarks.performance.crowd import Slice, Users, send_crowd
 from benchmarks.performance.parts import Figure, Part, quartiles
-from benchmarks.performance.stage import Stage, core_share, open_stage
+from benchmarks.performance.stage import Stage, core_share, open_stage, said
 from benchmarks.serving_models import FEATURES, run_ms, write_model
 
 MODEL = "busy"
@@ -184,7 +184,7 @@ def _part(
     figures.append(Figure("requests that failed", lost, at_most=0.0))
     rows: list[dict[str, object]] = [
         {"before": dict(BEFORE), "agent": dict(chosen), "best": dict(best)},
-        {"rate": f"{rate:.1f}/s", "one run": f"{one_ms:.1f} ms", "the agent said": _said(answer)},
+        {"rate": f"{rate:.1f}/s", "one run": f"{one_ms:.1f} ms", "the agent said": said(answer)},
     ]
     return Part(
         "saturated",
@@ -208,10 +208,3 @@ def _share(
 ) -> Figure:
     median, low, high = quartiles([one.core_share for one in turns])
     return Figure(name, median, "of a core", low, high, at_least, at_most, "median and quartiles")
-
-
-def _said(answer: Mapping[str, object]) -> object:
-    actions = answer["actions"]
-    assert isinstance(actions, list)
-    told = [f"{one['state']}: {one['reason']}" for one in actions]
-    return told or answer["left_out"] or "nothing called for it"

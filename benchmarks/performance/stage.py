@@ -148,6 +148,14 @@ def tune_now(
     return answer
 
 
+def said(answer: Mapping[str, object]) -> object:
+    """What became of the actions, or why there was none, of an answer of `tune now`."""
+    actions = answer["actions"]
+    assert isinstance(actions, list)
+    told = [f"{one['state']}: {one['reason']}" for one in actions]
+    return told or answer["left_out"] or "nothing called for it"
+
+
 def core_share(stage: Stage, seconds: float) -> float:
     """The share of one core that the predictor uses over some seconds."""
     used, began = stage.cpu_seconds(), time.perf_counter()
