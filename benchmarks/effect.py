@@ -216,8 +216,8 @@ def _verdict(measured: _Measured, alpha: float) -> tuple[Verdict, str]:
     if min(measured.p_better, measured.p_worse) > alpha / 2:
         return Verdict.INCONCLUSIVE, f"no clear change: {text}"
     if measured.p_better < measured.p_worse:
-        return Verdict.IMPROVED, f"improved: {text}"
-    return Verdict.WORSE, f"worse: {text}"
+        return Verdict.IMPROVED, text
+    return Verdict.WORSE, text
 
 
 def _text(measured: _Measured, alpha: float) -> str:
