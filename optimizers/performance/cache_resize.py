@@ -206,6 +206,8 @@ class CacheResize:
                 guardrails=("inference_latency_ms", "error_rate") if served else ("answer_ms",),
                 finding_ids=(finding.id,),
                 subject=finding.subject if served else "",
+                # What turns other knobs of the predictor moves the same latency.
+                conflicts=(f"target:{SERVING}",) if served else (),
             )
         ]
 

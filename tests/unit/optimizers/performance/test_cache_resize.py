@@ -82,6 +82,8 @@ def test_it_conforms(serving: ServingTarget) -> None:
 
 def test_the_gain_is_the_predicted_hit_rate_over_the_present_one() -> None:
     [proposal] = _proposed(view(0.6, known=study()))
+    # With the whole target, as of an action that turns the predictor's batching.
+    assert "target:serving" in proposal.domains
     assert proposal.change == Change(KNOB, None, 4000)
     assert proposal.expected.mean == pytest.approx(0.5)
     assert proposal.expected.low == pytest.approx(0.88 / 0.6 - 1)
