@@ -56,7 +56,7 @@ _Counts = tuple[float, float, float]
 
 def measure(quick: bool, seed: int) -> Part:
     """See the module."""
-    seconds = 240.0 if quick else 1200.0
+    seconds = 240.0 if quick else 1080.0
     with tempfile.TemporaryDirectory(prefix="prime-spark-bad-day-") as name:
         folder = Path(name)
         files = _models(folder, seed)

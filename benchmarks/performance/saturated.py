@@ -56,7 +56,7 @@ class Turn:
 
 def measure(quick: bool, seed: int) -> Part:
     """See the module."""
-    rounds, slice_s, grid_s = (2, 4.0, 2.0) if quick else (12, 8.0, 6.0)
+    rounds, slice_s, grid_s = (2, 4.0, 2.0) if quick else (10, 8.0, 5.0)
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "busy.onnx"
         write_model(file, _LAYERS, seed)
