@@ -76,6 +76,9 @@ class ActionStore(ActionHistory):
             known = find_action(connection, action.id) or _same_advice(connection, action)
             if known is not None:
                 return known
+            if action.state.final and action.finished_at is None:
+                # It is over with being recorded: found again among what has ended, and told.
+                action = replace(action, finished_at=epoch(self._clock.now()))
             connection.execute(insert(actions), action_to_row(action))
             body = proposed_event(action, by, findings)
             self._events.append(connection, "action", action.id, body)

@@ -71,14 +71,18 @@ def with_studies(
 def _wanted(
     capabilities: Mapping[str, Capability], view: View
 ) -> Iterator[tuple[Capability, Finding]]:
-    """What has no fresh study, or one that failed."""
+    """What has no fresh study, and last what has one that failed: others get their time first."""
+    failed: list[tuple[Capability, Finding]] = []
     for capability in capabilities.values():
         if not isinstance(capability, Studying):
             continue
         for finding in _found(capability, view):
             known = view.study(capability.type, finding.subject, capability.study_fresh_s)
-            if known is None or known.trouble:
+            if known is None:
                 yield capability, finding
+            elif known.trouble:
+                failed.append((capability, finding))
+    yield from failed
 
 
 def _found(capability: Capability, view: View) -> list[Finding]:

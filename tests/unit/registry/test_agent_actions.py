@@ -51,6 +51,12 @@ def test_the_same_simulated_action_is_recorded_once(store: ActionStore) -> None:
     assert real.id == "action-a2"
 
 
+def test_what_is_only_recorded_has_ended_with_that(store: ActionStore, clock: ManualClock) -> None:
+    simulated = store.propose(action("a", S.SIMULATED))
+    assert simulated.finished_at == epoch(clock.now())
+    assert store.finished_since(epoch(clock.now())) == [simulated]
+
+
 def test_an_action_begins_where_nothing_has_been_done(store: ActionStore) -> None:
     with pytest.raises(InputError, match="begins as intent"):
         store.propose(action("a", S.INTENT))

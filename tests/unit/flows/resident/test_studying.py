@@ -129,6 +129,20 @@ def test_all_looks_of_a_cycle_share_its_time(tmp_path: Path, clock: ManualClock)
     bench.world.close()
 
 
+def test_one_that_failed_does_not_take_the_time_of_the_others_again(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    bench = Bench(tmp_path / "home", clock, takes_s=60.0)
+    bench.capability.subjects = ["a", "b"]
+    bench.finds = UnavailableError("it was not done in time")
+    bench.cycle(study=True)
+    bench.finds = {"best": 8}
+    bench.cycle(study=True)
+    found = {subject: one.trouble for (_, subject), one in known_studies(bench.world).items()}
+    assert found == {"a": "it was not done in time", "b": ""}
+    bench.world.close()
+
+
 def test_old_studies_are_let_go(bench: Bench) -> None:
     bench.cycle()
     bench.clock.advance(90_000)

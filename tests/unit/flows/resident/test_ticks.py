@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ class Scene:
         self.world = AgentWorld(context)
         self.dial = Dial()
         advice = numbered(1, type="cache_resize", target="serving", finding_ids=("finding-1",))
-        one: Capability = SampleCapability([advice])
-        vars(self.world)["installed"] = Installed({"dial": self.dial}, {one.type: one}, {})
+        self.capability = SampleCapability([advice])
+        capabilities: dict[str, Capability] = {self.capability.type: self.capability}
+        vars(self.world)["installed"] = Installed({"dial": self.dial}, capabilities, {})
         self.monitor = Monitor(self.world)
 
     @property
@@ -137,10 +139,12 @@ def test_a_cycle_proposes_the_same_thing_once(scene: Scene) -> None:
 
 def test_simulating_it_only_says_what_it_would_do(tmp_path: Path, clock: ManualClock) -> None:
     scene = Scene(tmp_path / "home", clock, SAFETY__SIMULATION_MODE="true")
-    for _ in range(2):
+    for key in ("noon", "five past"):
+        advised = scene.capability.proposals
+        scene.capability.proposals = [replace(one, key=key) for one in advised]
         cycle(scene.world, scene.monitor.look())
         scene.clock.advance(300)
-    assert scene.actions == [("advice-1", ActionState.SIMULATED)]
+    assert scene.actions == [("advice-1", ActionState.SIMULATED)], "it is the same advice"
     scene.world.close()
 
 
