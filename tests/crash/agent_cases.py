@@ -19,6 +19,7 @@ _COMPLETED = frozenset({ActionState.COMPLETED})
 _ROLLED_BACK = frozenset({ActionState.ROLLED_BACK})
 _HANDED_OVER = frozenset({ActionState.HANDED_OVER})
 _FAILED = frozenset({ActionState.FAILED})
+_SIMULATED = frozenset({ActionState.SIMULATED})
 _GONE = frozenset({ActionState.EXPIRED, ActionState.HANDED_OVER})
 _WORSE, _UNCLEAR, _NO_DATA = Verdict.WORSE, Verdict.INCONCLUSIVE, Verdict.NO_DATA
 _GUARDS = ("error_rate",)
@@ -100,6 +101,8 @@ CASES = (
     Case("job: cannot start", _ROLLED_BACK, "job", trouble="deaf", lessons=0),
     Case("job: answer lost", _COMPLETED, "job", trouble="lost"),
     Case("job: paused", _ROLLED_BACK, "job", trouble="hangs", at=("applied", "pause"), lessons=0),
+    Case("job: simulated", _SIMULATED, "job", lessons=0, simulated=True),
+    Case("atomic: simulated", _SIMULATED, lessons=0, simulated=True),
 )
 
 Write = tuple[JsonValue, ...]
@@ -158,7 +161,7 @@ def _writes(world: AgentWorld, action: Action) -> list[str]:
     ours = [line for line in lines if line["hand"] == "agent"]
     made = [(line["before"], line["after"], line["state"]) for line in ours]
     found = []
-    if not _as_noted(world, action, made):
+    if not _as_noted(world, action, made) or (world.case.simulated and made):
         found.append(f"it wrote {made}")
     found += _value(world, action) + _samples(world, action)
     held = (TARGET, KNOB) in world.control.held()
@@ -217,7 +220,7 @@ def _value(world: AgentWorld, action: Action) -> list[str]:
     persons = [line for line in world.knobs.journal.lines() if line["hand"] == "person"]
     if persons:
         wanted = persons[-1]["after"]
-    elif action.state in {ActionState.ROLLED_BACK, ActionState.EXPIRED}:
+    elif action.state in {ActionState.ROLLED_BACK, ActionState.EXPIRED, ActionState.SIMULATED}:
         wanted = BEFORE
     value = world.knobs.value()
     if value == wanted:
@@ -230,7 +233,8 @@ def _jobs(world: AgentWorld, action: Action) -> list[str]:
     starts = [line for line in lines if line["did"] == "start"]
     cancels = [line for line in lines if line["did"] == "cancel"]
     found = []
-    if [line["state"] for line in starts] not in ([], ["intent"]):
+    begun = [line["state"] for line in starts]
+    if begun not in ([], ["intent"]) or (world.case.simulated and begun):
         found.append(f"it started {starts}")
     if any(line["state"] != "rolling_back" for line in cancels):
         found.append(f"it cancelled {cancels}")

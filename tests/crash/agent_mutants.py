@@ -226,6 +226,13 @@ MUTANTS = (
         ("atomic: paused", "job: paused"),
     ),
     Mutant(
+        "simulation is not asked about",
+        STEPS,
+        "    if desk.settings.safety.simulation_mode:\n",
+        "    if False:\n",
+        ("atomic: simulated", "job: simulated"),
+    ),
+    Mutant(
         "no deadline",
         DESK,
         "return action.deadline_at is not None and self.now >= action.deadline_at",

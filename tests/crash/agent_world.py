@@ -278,7 +278,9 @@ class AgentWorld:
             ),
             settings=Settings(
                 agent=AgentSettings(lease_seconds=LEASE_S, settle_seconds=10.0),
-                safety=SafetySettings(rollback_on_failure=case.rollback),
+                safety=SafetySettings(
+                    rollback_on_failure=case.rollback, simulation_mode=case.simulated
+                ),
             ),
             clock=self.clock,
             paused=lambda: self.control.paused().paused,

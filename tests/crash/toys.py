@@ -49,6 +49,7 @@ class Case:
             or `pause`.
         lessons: how often it is learned from.
         pairs: its effect is measured in pairs.
+        simulated: simulation mode was switched on after it had been scheduled.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Case:
     rollback: bool = True
     lessons: int = 1
     pairs: bool = False
+    simulated: bool = False
 
     @property
     def is_job(self) -> bool:

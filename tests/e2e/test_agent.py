@@ -7,50 +7,35 @@ person who cancels a flow run has its action undone.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
 
 from config.clock import SystemClock
 from config.loader import load_settings
-from flows.context import Context
 from flows.deployments import deploy
 from flows.names import ACTION, BENCHMARK, OPTIMIZE, deployment_of
-from flows.resident.world import AgentWorld
 from registry.agent_records import Action, ActionState
 from registry.mlflow_models import ModelRegistry
 from registry.records import CHAMPION_ALIAS
-from tests.services.prefect_server import ROOT, PrefectServer, process_of, worker
+from tests.services.prefect_server import PrefectServer, process_of, worker
+from tests.services.resident_agent import FAST, AgentScene
 from tests.services.toy_models import classifier, evaluation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 MODEL = "agent-toy"
 POOL = "agent"
-PATIENCE_S = 150.0
-TICK_S = 1.0
-
-T = TypeVar("T")
 
 
-class World:
+class World(AgentScene):
     """Everything a person could look at or do."""
 
     def __init__(self, settings: Mapping[str, str], prefect: PrefectServer, folder: Path) -> None:
-        self.variables = dict(settings)
-        self.context = Context(load_settings(environ=self.variables))
-        self.agent = AgentWorld(self.context)
-        self.prefect = prefect
-        self.folder = folder
+        super().__init__(settings, prefect, folder)
         self.registry = ModelRegistry(self.context.tracking_uri, SystemClock())
 
     def register(self, noise: float) -> int:
@@ -59,78 +44,6 @@ class World:
             MODEL, file, evaluation=evaluation(), metrics={}, description="toy", tags={}
         )
         return made.version
-
-    @contextmanager
-    def running_agent(self, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-        """The resident agent; it has ended within five seconds of being asked to."""
-        clean = {n: v for n, v in os.environ.items() if not n.startswith("PRIME_SPARK_")}
-        environ = clean | self.variables | more | {"PYTHONPATH": str(ROOT)}
-        with (self.folder / "agent.out").open("ab") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "flows.agent"],
-                env=environ,
-                cwd=self.folder,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield process
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(5.0) == 0
-        finally:
-            process.kill()
-            process.wait()
-
-    def until(self, what: str, find: Callable[[], T | None]) -> T:
-        deadline = time.monotonic() + PATIENCE_S
-        while (found := find()) is None:
-            if time.monotonic() > deadline:
-                said = (self.folder / "agent.out").read_text()[-3000:]
-                pytest.fail(f"waited in vain until {what}; the agent said:\n{said}")
-            time.sleep(0.1)
-        return found
-
-    def action(self, kind: str, *states: ActionState) -> Action:
-        """The newest action of a type, once it is in one of these states."""
-
-        def there() -> Action | None:
-            found = self.agent.stores.actions.list(type=kind, limit=1)
-            return found[0] if found and found[0].state in states else None
-
-        return self.until(f"{kind} is {' or '.join(states)}", there)
-
-    def beats(self, loop: str) -> Mapping[str, Any]:
-        fact = self.agent.stores.control.fact("beat")
-        assert fact is not None
-        assert isinstance(fact.value, dict)
-        loops = fact.value["loops"]
-        assert isinstance(loops, dict)
-        found = loops.get(loop, {})
-        assert isinstance(found, dict)
-        return found
-
-    def runs(self, flow: str) -> list[dict[str, Any]]:
-        """The flow runs there were of a flow in our pool, newest last.
-
-        Others that a shared server still has, of other tests, are not ours to look at.
-        """
-        body = {
-            "flows": {"name": {"any_": [flow]}},
-            "work_pools": {"name": {"any_": [POOL]}},
-            "sort": "START_TIME_ASC",
-        }
-        found: list[dict[str, Any]] = self.ask("POST", "/flow_runs/filter", body).json()
-        return found
-
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
-        """Ask Prefect what its UI would ask; a server that is too busy just now is asked again."""
-
-        def answer() -> httpx.Response | None:
-            url = f"{self.prefect.api_url}{path}"
-            found = httpx.request(method, url, json=body, timeout=60)
-            return found if found.status_code != httpx.codes.SERVICE_UNAVAILABLE else None
-
-        return self.until("Prefect has time", answer).raise_for_status()
 
     def everything(self) -> dict[str, object]:
         """All that an action of the agent could change."""
@@ -144,11 +57,7 @@ class World:
             "route": desk.routes.current(MODEL),
             "moves": self.context.alias_history.list(MODEL),
             "runs": [self.runs(flow) for flow in (BENCHMARK, ACTION)],
-            "knobs": {
-                f"{name}: {knob}": target.read(knob)
-                for name, target in self.agent.targets.items()
-                for knob in target.knobs()
-            },
+            "knobs": self.knobs(),
         }
 
 
@@ -174,17 +83,8 @@ def world(
     }
     slow = load_settings(environ=variables)
     deploy(slow)
-    fast = {
-        f"PRIME_SPARK_MONITORING__{loop}_SECONDS": str(TICK_S)
-        for loop in (
-            "INTERVAL",
-            "ANALYSIS_INTERVAL",
-            "OPTIMIZATION_INTERVAL",
-            "EXECUTION_INTERVAL",
-        )
-    }
     with worker(prefect_api, POOL, folder / "worker.out", variables):
-        found = World(variables | fast, prefect_api, folder)
+        found = World(variables | FAST, prefect_api, folder)
         yield found
         found.agent.close()
 
@@ -194,10 +94,7 @@ def test_simulation_leaves_everything_as_it_was(world: World) -> None:
     before = world.everything()
     with world.running_agent(PRIME_SPARK_SAFETY__SIMULATION_MODE="true"):
         action = world.action("model_benchmark", ActionState.SIMULATED)
-        ticked = world.beats("execute").get("at", 0.0)
-        world.until(
-            "it has ticked again", lambda: world.beats("execute").get("at", 0.0) > ticked or None
-        )
+        world.await_tick("execute")
     assert action.proposal.subject == MODEL
     assert action.decision.run
     assert world.everything() == before

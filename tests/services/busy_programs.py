@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from tests.services.processes import wait_until
@@ -23,6 +25,15 @@ THREADS = (
     "time.sleep(600)"
 )
 NOBODYS = "import os, time\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\ntime.sleep(600)"
+# Two processes on one core; the second has a mark of its own, and ends with the first.
+RIVALS = """
+import os, subprocess, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+code = "import os\\nfirst = os.getppid()\\nwhile os.getppid() == first: pass"
+rival = subprocess.Popen([sys.executable, "-c", code, sys.argv[2]])
+os.setpriority(os.PRIO_PROCESS, rival.pid, 1)
+while True: pass
+"""
 V1 = Path("/sys/fs/cgroup")
 
 
@@ -46,6 +57,27 @@ def program(code: str, marked: str, *arguments: str) -> Iterator[subprocess.Pope
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def rivals() -> Iterator[tuple[tuple[str, str], tuple[int, ...]]]:
+    """Two busy processes on one core, in one session: their marks and numbers.
+
+    The second has a niceness of its own. None is left behind.
+    """
+    marks = (mark(), mark())
+    with program(RIVALS, *marks) as process:
+        try:
+            wait_until(lambda: len(_family_of(process.pid)) == 2, 20.0, "the rival to begin")
+            pids = _family_of(process.pid)
+            wait_until(lambda: os.getpriority(os.PRIO_PROCESS, pids[1]) == 1, 20.0, "its niceness")
+            yield marks, pids
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _family_of(pid: int) -> tuple[int, ...]:
+    return (pid, *(one.pid for one in psutil.Process(pid).children()))
 
 
 def _has_begun(pid: int) -> bool:

@@ -76,11 +76,26 @@ print("crowded", flush=True)
 sys.stdin.read()
 """
 
+BESIEGED = """
+import select, socket, sys
+server = socket.create_server(("127.0.0.1", 7001), backlog=100)
+waiting = []
+print("crowded", flush=True)
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    one = socket.socket()
+    one.setblocking(False)
+    one.connect_ex(("127.0.0.1", 7001))
+    waiting = [*waiting[-40:], one]
+"""
+
 
 @contextmanager
-def crowded_listener(namespace: str) -> Iterator[None]:
-    """A server in a namespace that lets twenty connections wait, until the block ends."""
-    command = ["ip", "netns", "exec", namespace, sys.executable, "-c", CROWDED]
+def crowded_listener(namespace: str, program: str = CROWDED) -> Iterator[None]:
+    """A server in a namespace that answers nobody, until the block ends.
+
+    Twenty connections wait at it; or, with `BESIEGED`, twenty more come every second.
+    """
+    command = ["ip", "netns", "exec", namespace, sys.executable, "-c", program]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
     try:
