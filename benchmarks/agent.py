@@ -8,6 +8,9 @@ Network: the bytes on the loopback interface while the agent runs, less those wh
 for a minute. Where the system allows it everything runs in a network namespace of its own, so that
 nobody else's traffic counts.
 
+Flow runs: the processor time of the worker's runs that ended meanwhile, `optimize` and the look for
+new versions, both by their schedules. Not judged: they come and go with Prefect, each a process.
+
 Ledger: pages in use at the end, less those after the warm-up, per day; old single values are packed
 and joined later, so this is more than a day keeps.
 """
@@ -65,6 +68,7 @@ class Cost:
         seconds: how long it was watched.
         metrics: metrics of the added Prometheus server.
         cpu_share: of one core.
+        flow_runs_cpu_share: of one core, for scheduled flow runs; no part of the above.
         memory_mb: greatest unique set size.
         disk_mb_a_day: growth of the ledger's pages in use.
         log_mb_a_day: growth of the agent's log.
@@ -76,6 +80,7 @@ class Cost:
     seconds: float
     metrics: int
     cpu_share: float
+    flow_runs_cpu_share: float
     memory_mb: float
     disk_mb_a_day: float
     log_mb_a_day: float
@@ -138,7 +143,8 @@ def measure(folder: Path, seconds: float, warm_up_s: float, metrics: int) -> Cos
         variables = {"PRIME_SPARK_HOME": str(home), "PRIME_SPARK_CONFIG": str(config)}
         with running_up(folder, variables) as up:
             time.sleep(warm_up_s)
-            return _watched(_agent_of(up), home, seconds, metrics)
+            processes = _process_of(up, "flows.agent"), _process_of(up, "worker")
+            return _watched(*processes, home, seconds, metrics)
 
 
 @contextmanager
@@ -196,17 +202,19 @@ def _settings(url: str | None, metrics: int) -> str:
     return f"prometheus:\n  - name: many\n    url: {url}\n    queries:\n{queries}"
 
 
-def _agent_of(up: subprocess.Popen[bytes]) -> psutil.Process:
-    """The agent's process."""
+def _process_of(up: subprocess.Popen[bytes], word: str) -> psutil.Process:
+    """The first process that was started with this word, such as the agent's."""
     for child in psutil.Process(up.pid).children(recursive=True):
-        if "flows.agent" in child.cmdline():
+        if word in child.cmdline():
             return child
-    raise SystemExit("nothing to measure: the agent does not run")
+    raise SystemExit(f"nothing to measure: {word} does not run")
 
 
-def _watched(agent: psutil.Process, home: Path, seconds: float, metrics: int) -> Cost:
+def _watched(
+    agent: psutil.Process, worker: psutil.Process, home: Path, seconds: float, metrics: int
+) -> Cost:
     ledger, log = home / "ledger.db", home / "logs" / "agent.log"
-    begun, cpu = time.monotonic(), _cpu_s(agent)
+    begun, cpu, runs = time.monotonic(), _cpu_s(agent), _ended_children_s(worker)
     pages, logged, network = _pages_bytes(ledger), log.stat().st_size, _loopback_bytes()
     memory, loads = [], []
     while time.monotonic() - begun < seconds:
@@ -214,13 +222,14 @@ def _watched(agent: psutil.Process, home: Path, seconds: float, metrics: int) ->
         memory.append(agent.memory_full_info().uss)
         loads.append(os.getloadavg()[0])
     took = time.monotonic() - begun
-    used = _cpu_s(agent) - cpu
+    used, runs_used = _cpu_s(agent) - cpu, _ended_children_s(worker) - runs
     growth, growth_of_log = _pages_bytes(ledger) - pages, log.stat().st_size - logged
     with_agent = (_loopback_bytes() - network) / took
     return Cost(
         seconds=took,
         metrics=metrics,
         cpu_share=used / took,
+        flow_runs_cpu_share=runs_used / took,
         memory_mb=max(memory) / 1e6,
         disk_mb_a_day=growth / took * DAY_S / 1e6,
         log_mb_a_day=growth_of_log / took * DAY_S / 1e6,
@@ -244,6 +253,11 @@ def _without(agent: psutil.Process) -> float:
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _ended_children_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 def _loopback_bytes() -> int:
@@ -279,6 +293,7 @@ def _text(cost: Cost) -> str:
     lines = [
         f"watched for {cost.seconds:.0f} s, {cost.series} series, machine load {cost.load:.1f}",
         f"processor  {cost.cpu_share:8.2%} of one core (wanted: below {CPU_LIMIT:.0%})",
+        f"flow runs  {cost.flow_runs_cpu_share:8.2%} of one core, by their schedules",
         f"memory     {cost.memory_mb:8.1f} MB of its own (wanted: at most {MEMORY_LIMIT_MB:g})",
         f"ledger     {cost.disk_mb_a_day:8.2f} MB a day",
         f"log        {cost.log_mb_a_day:8.2f} MB a day (wanted, both: at most {DISK_LIMIT_MB:g})",
