@@ -37,7 +37,7 @@ _MOST_CHANGES = 10
 
 def measure(quick: bool, seed: int) -> Part:
     """See the module."""
-    runs = 1 if quick else 3
+    runs = 1 if quick else 2
     exact = exact_figures(seed, quick=quick)
     sample, rows = sampled_figures(seed, quick=quick)
     predictor = [_predictor(seed + run, quick=quick) for run in range(runs)]
@@ -62,7 +62,7 @@ def measure(quick: bool, seed: int) -> Part:
 def _predictor(seed: int, *, quick: bool) -> Outcome:
     """A prediction cache under load: the agent's turn, then doubling, on the same keys."""
     keys, rate, gather_s, measure_s = (
-        (600, 150.0, 40.0, 20.0) if quick else (3000, 500.0, 60.0, 60.0)
+        (600, 150.0, 40.0, 20.0) if quick else (3000, 500.0, 40.0, 60.0)
     )
     start = _start(keys, seed)
     with tempfile.TemporaryDirectory() as name:
@@ -72,7 +72,7 @@ def _predictor(seed: int, *, quick: bool) -> Outcome:
             "SERVING__CACHE_ENTRIES": start,
             "AGENT__COOLDOWN_SECONDS": 0,
             "AGENT__SETTLE_SECONDS": 3,
-            "AGENT__VERIFY_SECONDS": 40 if quick else 100,
+            "AGENT__VERIFY_SECONDS": 40 if quick else 60,
         }
         with open_stage({_OURS: file, _RIVAL: file}, settings) as stage:
             with _crowd(stage, _OURS, (keys, rate), seed):
