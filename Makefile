@@ -46,7 +46,7 @@ crash: install-dev
 	@CRASH_MATRIX=full exec $(DEV_VENV)/bin/python -m pytest -m crash $(ARGS)
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 lock:
 	$(COMPILE) pyproject.toml .ci/build.in --extra dev -o $(DEV_LOCK)
