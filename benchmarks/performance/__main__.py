@@ -16,6 +16,7 @@ from benchmarks.performance.parts import Figure, Part
 
 PARTS = {
     "batching": "benchmarks.performance.batching",
+    "batching_live": "benchmarks.performance.batching_live",
     "saturated": "benchmarks.performance.saturated",
     "cache": "benchmarks.performance.cache",
     "tcp": "benchmarks.performance.tcp",

@@ -1,9 +1,8 @@
 """Batching: the search against brute force, an AIMD controller and BentoML's dispatcher.
 
 In virtual time: real models' run costs and the server's overhead are measured here, and every
-policy is replayed on the same arrivals and the same draws of those costs. Then the real predictor
-is put under open-loop load with the settings that come with it, those that were chosen and the best
-of the grid, in turns, to see whether virtual time tells the truth (`batching_live`).
+policy is replayed on the same arrivals and the same draws of those costs. Whether virtual time
+tells the truth is the question of `batching_live`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from benchmarks.batching.run_costs import CostCurve
 from benchmarks.batching.search import SHARE
 from benchmarks.batching.settings import BatchSetting, Bounds, Session, grid, sessions
 from benchmarks.batching.trials import Scene
-from benchmarks.performance.batching_live import Live, check_live
 from benchmarks.performance.batching_models import write_models
 from benchmarks.performance.batching_rivals import Outcome, compare
 from benchmarks.performance.batching_scenes import Case, objectives, recordings
@@ -29,36 +27,38 @@ from benchmarks.performance.parts import Figure, Part, quartiles
 from benchmarks.serving_models import FEATURES
 from registry.onnx_files import inspect
 
-DEFAULT = BatchSetting(32)
-"""What the predictor does without any settings."""
-
 # The predictor's overhead is up to so many times that of a bare application (ADR 004).
 _PREDICTOR = 1.15
-_LARGEST, _LONGEST_MS = 128, 50.0
+LARGEST, LONGEST_MS = 128, 50.0
 _OBJECTIVES = (3.0, 10.0, 40.0)
 _QUICK_MODELS = ("mlp", "deep")
 
 Curves = Mapping[Session, CostCurve]
 
+DEFAULT = BatchSetting(32)
+"""What the predictor does without any settings."""
+
 
 def measure(quick: bool, seed: int) -> Part:
     """See the module."""
     cores = len(os.sched_getaffinity(0))
-    bounds = Bounds(_LARGEST, _LONGEST_MS, min(cores, 8))
+    bounds = Bounds(LARGEST, LONGEST_MS, min(cores, 8))
     settings = grid(bounds)
     with tempfile.TemporaryDirectory() as name:
         files = write_models(Path(name), seed)
         if quick:
             files = {one: files[one] for one in _QUICK_MODELS}
-        curves = {one: _curves(path, bounds, 2.0 if quick else 12.0) for one, path in files.items()}
-        server = _server(cores)
+        curves = {
+            one: curves_of(path, bounds, 2.0 if quick else 12.0) for one, path in files.items()
+        }
+        server = server_on(cores)
         cases = _cases(curves, server, seed, quick=quick)
         outcomes = compare(cases, settings, DEFAULT)
-        live = check_live(files, cases, DEFAULT, seed, quick=quick)
-    return _part(outcomes, live, server)
+    return _part(outcomes, server)
 
 
-def _curves(path: Path, bounds: Bounds, seconds: float) -> Curves:
+def curves_of(path: Path, bounds: Bounds, seconds: float) -> Curves:
+    """What runs of a model cost, each way to run it timed for so many seconds."""
     effort = Effort(seconds, longest_run_s=1.0)
     ways = sessions(bounds)
     return measure_curves(
@@ -66,7 +66,8 @@ def _curves(path: Path, bounds: Bounds, seconds: float) -> Curves:
     )
 
 
-def _server(cores: int) -> Server:
+def server_on(cores: int) -> Server:
+    """What the predictor adds to a run, measured on a bare application."""
     overhead = _PREDICTOR * sorted(measure_overhead(FEATURES) for _ in range(3))[1]
     return Server(overhead / 2.0, overhead / 2.0, measure_handoff(), cores)
 
@@ -81,7 +82,7 @@ def _cases(curves: Mapping[str, Curves], server: Server, seed: int, *, quick: bo
     ]
 
 
-def _part(outcomes: Sequence[Outcome], live: Live, server: Server) -> Part:
+def _part(outcomes: Sequence[Outcome], server: Server) -> Part:
     brute = [one.ratio(one.brute.step) or 0.0 for one in outcomes]
     median, low, high = quartiles(brute)
     figures = [
@@ -102,18 +103,17 @@ def _part(outcomes: Sequence[Outcome], live: Live, server: Server) -> Part:
             "BentoML's dispatcher", outcomes, [one.ratio(one.bentoml) for one in outcomes], 1.05
         ),
         _against("the default settings", outcomes, [one.ratio(one.default) for one in outcomes]),
-        *live.figures,
     ]
     real = (
         "run costs, the server's overhead and what BentoML's dispatcher costs the loop are "
-        "measured; its code is BentoML's own; time is virtual, except in the figures that say "
-        f"real. A request costs {(server.read_s + server.answer_s) * 1e6:.0f} µs besides the run, "
+        "measured; its code is BentoML's own; time is virtual. "
+        f"A request costs {(server.read_s + server.answer_s) * 1e6:.0f} µs besides the run, "
         f"handing a run to a thread {server.handoff_s * 1e6:.0f} µs; BentoML's dispatcher "
         f"{outcomes[0].bentoml_us[0]:.0f} µs more a request and {outcomes[0].bentoml_us[1]:.0f} µs "
         "a run"
     )
     title = "batching: the search, brute force, AIMD and BentoML's dispatcher on the same arrivals"
-    return Part("batching", title, real, figures, [*map(_row, outcomes), *live.rows])
+    return Part("batching", title, real, figures, list(map(_row, outcomes)))
 
 
 def _against(

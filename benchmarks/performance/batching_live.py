@@ -1,29 +1,43 @@
 """Whether virtual time tells the truth: chosen, default and best settings on the real predictor.
 
 The predictor has one core, and the client the others: with less, the client's work would be in the
-figures. So these settings are searched anew, for one core and one thread, and what is compared at
-half of the rate that they are predicted to stand is p99 and mean, predicted and realised. The
-variants take turns.
+figures. So settings are searched for one core and one thread, and what is compared at half of the
+rate that they are predicted to stand is p99 and mean, predicted and realised. The settings that the
+predictor comes with, those chosen and the best of the grid take turns.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from benchmarks.batching.replayed import Objective, Server
 from benchmarks.batching.search import Best, exhaustive, search, tries_of
-from benchmarks.batching.settings import BatchSetting, Bounds, Session, grid
+from benchmarks.batching.settings import BatchSetting, Bounds, grid
 from benchmarks.batching.trials import Scene, Trials
-from benchmarks.performance.batching_scenes import Case
+from benchmarks.performance.batching import (
+    DEFAULT,
+    LARGEST,
+    LONGEST_MS,
+    curves_of,
+    server_on,
+)
+from benchmarks.performance.batching_models import write_models
+from benchmarks.performance.batching_scenes import objectives, recordings
 from benchmarks.performance.crowd import Slice, Users, send_crowd
-from benchmarks.performance.parts import Figure, quartiles
+from benchmarks.performance.parts import Figure, Part, quartiles
 from benchmarks.performance.stage import Stage, open_stage
 from benchmarks.serving_models import FEATURES
 
 _SHARE = 0.5
+_OBJECTIVE = 40.0
+"""Times a run of one row."""
+
+_ARRIVALS = 12_000
 _MOST_RATE = 1500.0
 """What one client on the same machine sends without being the bottleneck."""
 
@@ -34,14 +48,6 @@ _DONE = {
     "intra_op_threads": None,
     "allow_spinning": None,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """Figures and rows of the real predictor."""
-
-    figures: Sequence[Figure] = ()
-    rows: Sequence[dict[str, object]] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +68,41 @@ class _Scene:
     rate: float
 
 
-def check_live(
-    files: Mapping[str, Path],
-    cases: Sequence[Case],
-    default: BatchSetting,
-    seed: int,
-    *,
-    quick: bool,
-) -> Live:
-    """Send each model's Poisson traffic to the real predictor with each of the settings."""
-    rounds, seconds = (2, 4.0) if quick else (6, 10.0)
-    # The last objective of each model is the loosest, under which joining does most.
-    chosen = {one.model: one for one in cases if one.traffic == "poisson"}
-    rows: list[dict[str, object]] = []
+def measure(quick: bool, seed: int) -> Part:
+    """See the module."""
+    rounds, seconds, each_s = (2, 4.0, 2.0) if quick else (4, 8.0, 12.0)
     ratios: dict[str, list[float]] = {"mean": [], "p99": [], "default": [], "best": []}
+    rows: list[dict[str, object]] = []
     failed = 0
-    with open_stage(files, {"SERVING__QUEUE_LIMIT": 256}, pinned=True) as stage:
-        for scene in [_one_core(case, default) for case in chosen.values()]:
-            turns = _turns(stage, scene, rounds, seconds, seed)
-            failed += sum(turn.failed for each in turns.values() for turn in each)
-            rows += _compared(scene, turns, ratios)
-    return Live(_figures(ratios, failed), rows)
+    with tempfile.TemporaryDirectory() as name:
+        files = write_models(Path(name), seed)
+        server = server_on(1)
+        scenes = [_scene(one, path, server, each_s, seed) for one, path in files.items()]
+        with open_stage(files, {"SERVING__QUEUE_LIMIT": 256}, pinned=True) as stage:
+            for scene in scenes:
+                turns = _turns(stage, scene, rounds, seconds, seed)
+                failed += sum(turn.failed for each in turns.values() for turn in each)
+                rows += _compared(scene, turns, ratios)
+    real = "the predictor, its load and its settings; what is predicted comes from virtual time"
+    title = "batching: what virtual time predicts, and what the real predictor does"
+    return Part("batching_live", title, real, _figures(ratios, failed), rows)
 
 
-def _one_core(case: Case, default: BatchSetting) -> _Scene:
-    scene = case.scene
-    alone: Scene = replace(
-        scene,
-        server=replace(scene.server, cores=1),
-        curves={one: curve for one, curve in scene.curves.items() if one == Session()},
-    )
-    settings = grid(Bounds(128, 50.0, 1))
-    trials = Trials(alone)
+def _scene(model: str, path: Path, server: Server, each_s: float, seed: int) -> _Scene:
+    """Search the settings for one core and one thread, under the loosest objective.
+
+    There joining does most.
+    """
+    bounds = Bounds(LARGEST, LONGEST_MS, 1)
+    curves = curves_of(path, bounds, each_s)
+    recording = recordings(seed, _ARRIVALS)["poisson"]
+    (objective_ms,) = objectives(curves, (_OBJECTIVE,))
+    trials = Trials(Scene(recording, Objective(objective_ms), server, curves, seed=seed))
+    settings = grid(bounds)
     found = search(trials, settings, tries_of(settings))
     best = exhaustive(trials, settings)
     rate = min(_MOST_RATE, _SHARE * trials.rate(found.step))
-    return _Scene(case.model, trials, _variants(found, best, default), rate)
+    return _Scene(model, trials, _variants(found, best, DEFAULT), rate)
 
 
 def _variants(found: Best, best: Best, default: BatchSetting) -> dict[str, BatchSetting]:
@@ -150,7 +155,7 @@ def _compared(
         ratios["p99"].append(median(slow) / predicted.percentile_ms())
         rows.append(
             {
-                "real": scene.model,
+                "model": scene.model,
                 "setting": f"{name}: {setting}",
                 "rate": round(rate),
                 "answered/s": round(median(turn.rate for turn in turns[name])),
@@ -169,15 +174,15 @@ def _compared(
 
 def _figures(ratios: Mapping[str, Sequence[float]], failed: int) -> list[Figure]:
     names = {
-        "mean": "real: mean latency, realised to predicted",
-        "p99": "real: p99, realised to predicted",
-        "default": "real: p99 with the chosen settings to that with the default ones",
-        "best": "real: p99 with the chosen settings to that with the brute-force best",
+        "mean": "mean latency, realised to predicted",
+        "p99": "p99, realised to predicted",
+        "default": "p99 with the chosen settings to that with the default ones",
+        "best": "p99 with the chosen settings to that with the brute-force best",
     }
     figures = []
     for key, name in names.items():
         if ratios[key]:
             middle, low, high = quartiles(ratios[key])
             figures.append(Figure(name, middle, "", low, high, note="median and quartiles"))
-    figures.append(Figure("real: requests that failed", float(failed), at_most=0.0))
+    figures.append(Figure("requests that failed", float(failed), at_most=0.0))
     return figures
