@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from config.clock import ManualClock, SystemClock
 from config.errors import ConfigError, UnavailableError
 from config.ids import SystemIds
-from config.settings import PrefectSettings, Settings
+from config.settings import ModelSettings, PrefectSettings, Settings
 from flows.deployments import deploy
 from flows.names import BENCHMARK, OPTIMIZE, WATCH_MODELS, deployment_of
 from flows.prefect_rest import MAX_ATTEMPTS, PrefectRest, Start, StartState
@@ -22,6 +22,7 @@ from optimizers.models.watching import RunState
 from tests.services.prefect_server import PrefectServer
 from tests.services.processes import free_port
 
+RARELY_S = 30 * 86_400.0
 PARAMETERS: dict[str, JsonValue] = {"model": "toy", "version": 1}
 
 
@@ -47,7 +48,9 @@ class Server:
 
 @pytest.fixture(scope="module")
 def deployed(prefect_api: PrefectServer) -> str:
-    deploy(Settings(prefect=PrefectSettings(api_url=prefect_api.api_url)))
+    # Nothing runs here, so runs of the watcher's schedule would only fall due and stay.
+    rare = ModelSettings(watch_interval_seconds=RARELY_S)
+    deploy(Settings(prefect=PrefectSettings(api_url=prefect_api.api_url), models=rare))
     return prefect_api.api_url
 
 
