@@ -37,7 +37,7 @@ _BUSY_LAYERS, _POPULAR_LAYERS, _IDLE_LAYERS = 24, 2, 64
 _SERVERS_MB = 1400.0
 """What `prime-spark up` takes with the other two models."""
 
-_SLICE_S = 10.0
+_DAY_S, _QUICK_S, _SLICE_S = 1080.0, 240.0, 10.0
 _MEGABYTE = 1024.0 * 1024.0
 _DISTINCT = 800
 _BUSY = 0.6
@@ -56,7 +56,7 @@ _Counts = tuple[float, float, float]
 
 def measure(quick: bool, seed: int) -> Part:
     """See the module."""
-    seconds = 240.0 if quick else 1080.0
+    seconds = _QUICK_S if quick else _DAY_S
     with tempfile.TemporaryDirectory(prefix="prime-spark-bad-day-") as name:
         folder = Path(name)
         files = _models(folder, seed)
