@@ -12,6 +12,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,9 +20,9 @@ import httpx
 
 from config.errors import ConfigError, InputError, RegistryUnavailable, UnknownModel, UnknownVersion
 from config.redaction import redact
+from registry.connections import once_more
 
 _API = "/api/2.0/mlflow/"
-_CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _DOWNLOAD_S = 600.0
 _MAX_JSON_BYTES = 64 * 2**20
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -123,15 +124,9 @@ class RestClient:
         params: Mapping[str, str] | None = None,
         body: Json | None = None,
     ) -> Json:
+        ask = partial(self._answer, method, call, params, body)
         try:
-            try:
-                status, content = self._answer(method, call, params, body)
-            except _CUT_OFF:
-                if method != "GET":
-                    raise
-                # Servers close a connection that was idle for some seconds, perhaps just as it is
-                # used again; what only reads may be asked once more.
-                status, content = self._answer(method, call, params, body)
+            status, content = once_more(ask) if method == "GET" else ask()
         except httpx.HTTPError as error:
             raise self._unavailable(_cause(error)) from error
         if status >= 400:

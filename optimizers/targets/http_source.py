@@ -17,9 +17,9 @@ from pydantic import JsonValue
 from config.clock import Clock
 from config.errors import UnavailableError
 from config.redaction import redact
+from registry.connections import once_more
 
 MAX_BYTES = 4 * 2**20
-_CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class PageMissing(UnavailableError):
@@ -92,12 +92,8 @@ class HttpSource:
     ) -> bytes:
         request = self._request(method, path, params=params, body=body)
         try:
-            try:
-                status, content = self._answer(request, deadline)
-            except _CUT_OFF:
-                # Servers close a connection that was idle for some seconds, perhaps just as it is
-                # used again. All that is asked here only reads, so it may be asked once more.
-                status, content = self._answer(request, deadline)
+            # All that is asked here only reads, with POST too.
+            status, content = once_more(lambda: self._answer(request, deadline))
         except httpx.HTTPError as error:
             raise self.unusable(_cause(error)) from error
         if status == httpx.codes.NOT_FOUND:
