@@ -20,8 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage, Param, Run, RunTag, ViewType
 from mlflow.entities import Metric as MlflowMetric
-from mlflow.entities import Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
 
 from config.errors import InputError
 from config.redaction import redact, redact_mapping
@@ -39,6 +40,8 @@ _MAX_PARAM = 6000
 _MAX_TAG = 5000
 _BATCH = 100
 _FINISHED = "FINISHED"
+_DATABASE = "BAD_REQUEST"
+_COLLISIONS = 20
 
 T = TypeVar("T")
 
@@ -99,13 +102,54 @@ class RunLog:
         client = connect(self._tracking_uri)
         with translated(self._tracking_uri):
             experiment = experiment_id(client, f"{self._experiment}/{record.kind}")
-            run = _find(client, experiment, record.key) or _create(client, experiment, record)
-            run_id = str(run.info.run_id)
-            if run.info.status != _FINISHED:
-                _fill(client, run, record)
-                client.set_terminated(run_id, _FINISHED)
+            run_id = _published(client, experiment, record)
         address = redact(self._tracking_uri).rstrip("/")
         return RunRef(run_id, f"{address}/#/experiments/{experiment}/runs/{run_id}")
+
+
+def _published(client: MlflowClient, experiment: str, record: RunRecord) -> str:
+    """The id of the run of the record, found or made, however many publish it at once."""
+    collisions = 0
+    while True:
+        try:
+            run_id = _publish(client, experiment, record)
+        except MlflowException as error:
+            # Two that write one parameter at the same time: MLflow's database refuses one of them.
+            collisions += 1
+            if error.error_code != _DATABASE or collisions == _COLLISIONS:
+                raise
+            continue
+        if run_id is not None:
+            return run_id
+
+
+def _publish(client: MlflowClient, experiment: str, record: RunRecord) -> str | None:
+    """The id of the run, which is whole; None when another took its place: look again."""
+    run = _find(client, experiment, record.key)
+    mine = run is None
+    run = run or _create(client, experiment, record)
+    run_id = str(run.info.run_id)
+    if mine and not _stands(client, experiment, record.key, run_id, mine):
+        return None
+    if run.info.status == _FINISHED:
+        return run_id
+    try:
+        _fill(client, run, record)
+        client.set_terminated(run_id, _FINISHED)
+    except MlflowException:
+        if client.get_run(run_id).info.lifecycle_stage != LifecycleStage.DELETED:
+            raise
+        return None
+    # Once more: an older one may have taken longer to appear.
+    return run_id if _stands(client, experiment, record.key, run_id, mine) else None
+
+
+def _stands(client: MlflowClient, experiment: str, key: str, run_id: str, mine: bool) -> bool:
+    """Whether the run is the one of its key; if not, its maker takes it away again."""
+    first = _find(client, experiment, key)
+    if first is not None and first.info.run_id != run_id and mine:
+        client.delete_run(run_id)
+    return first is not None and first.info.run_id == run_id
 
 
 def _find(client: MlflowClient, experiment: str, key: str) -> Run | None:
@@ -120,11 +164,7 @@ def _find(client: MlflowClient, experiment: str, key: str) -> Run | None:
 
 def _create(client: MlflowClient, experiment: str, record: RunRecord) -> Run:
     tags = {KEY: redact(record.key), _KEY_DIGEST: _digest(record.key), KIND: record.kind}
-    made = client.create_run(experiment, tags=tags, run_name=redact(record.name))
-    first = _find(client, experiment, record.key) or made
-    if first.info.run_id != made.info.run_id:
-        client.delete_run(made.info.run_id)
-    return first
+    return client.create_run(experiment, tags=tags, run_name=redact(record.name))
 
 
 def _fill(client: MlflowClient, run: Run, record: RunRecord) -> None:

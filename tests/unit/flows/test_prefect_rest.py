@@ -12,9 +12,9 @@ from pydantic import JsonValue
 from config.clock import ManualClock, SystemClock
 from config.errors import ConfigError, UnavailableError
 from config.ids import SystemIds
-from config.settings import ModelSettings, PrefectSettings, Settings
+from config.settings import PrefectSettings, Settings
 from flows.deployments import deploy
-from flows.names import BENCHMARK, OPTIMIZE, WATCH_MODELS, deployment_of
+from flows.names import BENCHMARK, OPTIMIZE, deployment_of
 from flows.prefect_rest import MAX_ATTEMPTS, PrefectRest, Start, StartState
 from flows.resident.jobs import PrefectJobs
 from optimizers.capability import JobState
@@ -22,7 +22,6 @@ from optimizers.models.watching import RunState
 from tests.services.prefect_server import PrefectServer
 from tests.services.processes import free_port
 
-RARELY_S = 30 * 86_400.0
 PARAMETERS: dict[str, JsonValue] = {"model": "toy", "version": 1}
 
 
@@ -48,9 +47,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def deployed(prefect_api: PrefectServer) -> str:
-    # Nothing runs here, so runs of the watcher's schedule would only fall due and stay.
-    rare = ModelSettings(watch_interval_seconds=RARELY_S)
-    deploy(Settings(prefect=PrefectSettings(api_url=prefect_api.api_url), models=rare))
+    deploy(Settings(prefect=PrefectSettings(api_url=prefect_api.api_url)))
     return prefect_api.api_url
 
 
@@ -59,6 +56,16 @@ def server(deployed: str) -> Iterator[Server]:
     made = Server(deployed)
     yield made
     made.client.close()
+
+
+@pytest.fixture
+def unplanned(server: Server) -> str:
+    """A deployment of this test alone: schedules and other tests start no runs of it."""
+    name = SystemIds().new("watcher")
+    flow = httpx.post(f"{server.api_url}/flows/", json={"name": name}, timeout=20)
+    body = {"name": name, "flow_id": flow.raise_for_status().json()["id"]}
+    httpx.post(f"{server.api_url}/deployments/", json=body, timeout=20).raise_for_status()
+    return f"{name}/{name}"
 
 
 def test_a_key_is_started_once(server: Server) -> None:
@@ -160,18 +167,19 @@ def test_what_became_of_runs(server: Server) -> None:
     assert server.client.run_states([run]) == {run: RunState.OVER}
 
 
-def test_the_watcher_is_not_woken_while_it_is_under_way(server: Server) -> None:
-    first = server.client.trigger(deployment_of(WATCH_MODELS))
+def test_what_is_under_way_is_not_started_again(server: Server, unplanned: str) -> None:
+    first = server.client.trigger(unplanned)
     assert first is not None
     server.clock.advance(1)
-    assert server.client.trigger(deployment_of(WATCH_MODELS)) is None
+    assert server.client.trigger(unplanned) is None
     server.end(first, "COMPLETED")
-    assert server.client.trigger(deployment_of(WATCH_MODELS)) is not None
+    assert server.client.trigger(unplanned) is not None
 
 
-def test_a_watcher_that_died_does_not_block_the_next_one(server: Server) -> None:
+def test_a_run_that_died_does_not_block_the_next_one(server: Server, unplanned: str) -> None:
+    assert server.client.trigger(unplanned) is not None
     server.clock.advance(600)
-    assert server.client.trigger(deployment_of(WATCH_MODELS)) is not None
+    assert server.client.trigger(unplanned) is not None
 
 
 def test_a_missing_deployment_says_what_to_do(server: Server) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from config.errors import InputError, RegistryUnavailable
 from config.loader import load_settings
 from flows.context import Context
+from registry import mlflow_runs
 from registry.mlflow_runs import Artefact, Metric, RunLog, RunRecord
 from tests.services.onnx_models import linear_model, write_model
 from tests.services.processes import free_port
@@ -105,11 +107,66 @@ def test_a_run_that_was_cut_off_is_completed(log: RunLog, client: MlflowClient) 
     assert len(client.get_metric_history(ref.run_id, "latency.p99")) == 1
 
 
-def test_two_that_publish_at_once_make_one_run(log: RunLog, client: MlflowClient) -> None:
+@pytest.mark.parametrize("attempt", range(5))
+def test_two_that_publish_at_once_make_one_run(
+    log: RunLog, client: MlflowClient, attempt: int
+) -> None:
     record = _record()
     with ThreadPoolExecutor(4) as pool:
         refs = set(pool.map(lambda _: log.log(record), range(4)))
     assert len(refs) == 1
+    (ref,) = refs
+    assert [run.info.run_id for run in _runs(client, ref.run_id, record)] == [ref.run_id]
+
+
+def test_who_fills_a_run_that_another_takes_away_publishes_under_the_one_that_stands(
+    log: RunLog, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = _record()
+    older: list[str] = []
+    fill = mlflow_runs._fill
+
+    def overtaken(mlflow: MlflowClient, run: Run, content: RunRecord) -> None:
+        if not older:
+            tags = {name: run.data.tags[name] for name in run.data.tags if "prime_spark" in name}
+            earlier = run.info.start_time - 1
+            made = mlflow.create_run(run.info.experiment_id, start_time=earlier, tags=tags)
+            older.append(made.info.run_id)
+            mlflow.delete_run(run.info.run_id)
+        fill(mlflow, run, content)
+
+    monkeypatch.setattr(mlflow_runs, "_fill", overtaken)
+    ref = log.log(record)
+    assert [ref.run_id] == older
+    assert client.get_run(ref.run_id).data.metrics == {"latency.p99": 12.5}
+
+
+def test_an_older_run_that_appears_late_is_the_one(
+    log: RunLog, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = _record()
+    fill = mlflow_runs._fill
+    older: list[str] = []
+
+    def overtaken(mlflow: MlflowClient, run: Run, content: RunRecord) -> None:
+        fill(mlflow, run, content)
+        if not older:
+            tags = {name: run.data.tags[name] for name in run.data.tags if "prime_spark" in name}
+            earlier = run.info.start_time - 1
+            made = mlflow.create_run(run.info.experiment_id, start_time=earlier, tags=tags)
+            older.append(made.info.run_id)
+
+    monkeypatch.setattr(mlflow_runs, "_fill", overtaken)
+    ref = log.log(record)
+    assert [ref.run_id] == older
+    assert [run.info.run_id for run in _runs(client, ref.run_id, record)] == older
+
+
+def _runs(client: MlflowClient, run_id: str, record: RunRecord) -> list[Run]:
+    """Those that can be seen of the record's key."""
+    experiment = client.get_run(run_id).info.experiment_id
+    found = client.search_runs([experiment])
+    return [run for run in found if run.data.tags.get("prime_spark.key") == record.key]
 
 
 def test_long_values_and_many_of_them_fit(log: RunLog, client: MlflowClient) -> None:
