@@ -60,6 +60,7 @@ def question_of(orders: dict[str, Any]) -> Question:
             Session() if session.threads == 1 else session,
         ),
         bounds=Bounds(rows, wait_ms, threads),
+        wanted_ms=orders["wanted_ms"],
         inputs=read_inputs(folder, model),
         cores=orders["cores"],
         workers=len(rings),

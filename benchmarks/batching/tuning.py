@@ -16,10 +16,10 @@ from typing import Any
 
 from benchmarks.batching.cost_curve import Effort, Feeds, measure_curves
 from benchmarks.batching.overhead import measure_handoff, measure_overhead
-from benchmarks.batching.replay import replay
+from benchmarks.batching.present import Gain, Outcome, choose, outcome_of
 from benchmarks.batching.replayed import Objective, Server
-from benchmarks.batching.run_costs import CostCurve, RunCosts
-from benchmarks.batching.search import Best, search, tries_of
+from benchmarks.batching.run_costs import CostCurve
+from benchmarks.batching.search import search, tries_of
 from benchmarks.batching.settings import BatchSetting, Bounds, Session, grid, sessions
 from benchmarks.batching.traffic import Recording
 from benchmarks.batching.trials import Scene, Trials
@@ -29,16 +29,10 @@ from registry.records import ModelSchema
 _CURVE_SHARE = 0.3
 _SEARCH_SHARE = 0.85
 _FEWER_REQUESTS = 8_000
-_SEEDS = 5
 # Above the quickest of a few plain settings, where none of them is within the objective.
 _LOOSER = 1.25
-# Settings that stand nearly as much as the best, in steps of the ladder.
-_NEAR = 10
-_NOTABLE = 0.02
 # So much of a core may be busy with small things.
 _ROUNDING = 0.15
-# Of a predicted gain, what is promised at least: the replay does not know all that happens.
-_SURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +43,7 @@ class Question:
         path: the model's file.
         recording: its traffic.
         objective_ms: p99 has to stay within it.
+        wanted_ms: the mean should be within it: what is cheap, but slower, does not do.
         current: the setting that is in use.
         inputs: real inputs; none: zeros.
         cores: cores of the machine.
@@ -62,6 +57,7 @@ class Question:
     objective_ms: float
     current: BatchSetting
     bounds: Bounds
+    wanted_ms: float = math.inf
     inputs: Sequence[Feeds] = ()
     cores: int = 1
     workers: int = 1
@@ -73,32 +69,6 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a setting promises.
-
-    Attributes:
-        rate: the highest rate within the objective, requests per second; None: none.
-        p99_ms, mean_ms, cpu_ms: at the rate of the recording; of the processor: a request's share.
-    """
-
-    setting: BatchSetting
-    rate: float | None
-    p99_ms: float
-    mean_ms: float
-    cpu_ms: float
-    rows_per_run: float
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """A predicted share by which the mean latency falls, and within what."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class Tuned:
     """The answer.
 
@@ -107,7 +77,7 @@ class Tuned:
             at the recorded rate.
         best: the setting that stands the highest rate, maybe the current one; None where none meets
             the objective.
-        live: the best that is better at the recorded rate too, and what is gained; None: none.
+        live: what is better at the recorded rate, and what is gained; None: nothing is.
         grid: how many settings there are.
         tried: what was tried, and the rate each is taken to stand, the best first.
         undisturbed: share of the timed runs that no other process interrupted.
@@ -206,14 +176,21 @@ def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) ->
     scene = Scene(question.recording, asked, server, curves, most, question.seed)
     objective = Objective(_reachable_ms(Trials(scene), settings))
     trials = Trials(replace(scene, objective=objective))
-    ends = began + _SEARCH_SHARE * question.seconds
+    ends, latest = (began + share * question.seconds for share in (_SEARCH_SHARE, 1.0))
     found = search(trials, settings, tries_of(settings), go_on=lambda: monotonic() < ends)
     replays = trials.replays
-    current = _outcome(trials, question.current, found.step)
-    best = None if found.setting is None else _outcome(trials, found.setting, found.step)
+    current = outcome_of(trials, question.current, found.step)
+    best = None if found.setting is None else outcome_of(trials, found.setting, found.step)
     if best is not None and (current.rate or 0.0) >= (best.rate or 0.0):
         best = current
-    live, gain = _live(trials, found, current)
+    live, gain = choose(
+        trials,
+        found,
+        settings,
+        current,
+        wanted_ms=question.wanted_ms,
+        go_on=lambda: monotonic() < latest,
+    )
     return Tuned(
         objective_ms=trials.scene.objective.latency_ms,
         asked_ms=question.objective_ms,
@@ -253,69 +230,6 @@ def _numbers(schema: ModelSchema) -> int:
     for axis in schema.inputs[0].shape[1:]:
         found *= axis or 1
     return found
-
-
-def _outcome(trials: Trials, setting: BatchSetting, guess: int) -> Outcome:
-    step = trials.sustained(setting, guess)
-    now = trials.replayed(setting)
-    return Outcome(
-        setting,
-        None if step is None else trials.rate(step),
-        now.percentile_ms(),
-        now.mean_ms,
-        now.cpu_per_request_s * 1e3,
-        now.rows_per_run,
-    )
-
-
-def _live(trials: Trials, found: Best, current: Outcome) -> tuple[Outcome | None, Gain | None]:
-    """The quickest now of the settings that stand nearly the highest rate, if it is better.
-
-    Better than the current one, that is: quicker, or within the objective for less.
-    """
-    objective_ms = trials.scene.objective.latency_ms
-    near = [one for one, step in found.order if step >= found.step - _NEAR]
-    for setting in sorted(near, key=lambda one: trials.replayed(one).mean_ms):
-        if setting == current.setting or found.setting is None:
-            continue
-        outcome = _outcome(trials, setting, found.step)
-        if not _stands_more(outcome, current) or not _better(outcome, current, objective_ms):
-            continue
-        gain = _gain(trials, current.setting, setting)
-        if gain.mean > _NOTABLE:
-            return outcome, gain
-    return None, None
-
-
-def _stands_more(outcome: Outcome, current: Outcome) -> bool:
-    return outcome.rate is not None and outcome.rate >= (current.rate or 0.0)
-
-
-def _better(outcome: Outcome, current: Outcome, objective_ms: float) -> bool:
-    if current.p99_ms > objective_ms:
-        return outcome.p99_ms < current.p99_ms * (1.0 - _NOTABLE)
-    cheaper = outcome.cpu_ms < current.cpu_ms * (1.0 - _NOTABLE)
-    return outcome.p99_ms <= objective_ms and (cheaper or outcome.p99_ms < current.p99_ms)
-
-
-def _gain(trials: Trials, before: BatchSetting, after: BatchSetting) -> Gain:
-    """How much the mean latency falls, by several draws of the run times."""
-    scene = trials.scene
-    gains: list[float] = []
-    for seed in range(_SEEDS):
-        now, then = (
-            replay(
-                trials.traffic(0),
-                one,
-                RunCosts(scene.curves[one.session], scene.seed + seed),
-                scene.server,
-            )
-            for one in (before, after)
-        )
-        gains.append(1.0 - then.mean_ms / now.mean_ms)
-    gains.sort()
-    middle = gains[len(gains) // 2]
-    return Gain(middle, min(gains[0], _SURE * middle), gains[-1])
 
 
 def _shown(curve: CostCurve) -> dict[str, Any]:

@@ -79,11 +79,14 @@ def measure(quick: bool, seed: int) -> Part:
 
 
 def _settings(one_ms: float) -> dict[str, object]:
-    """The objective and the trigger stand to the model's run as 100 ms does to one of 20 ms."""
+    """The objective stands to the model's run as 100 ms does to one of 20 ms.
+
+    The trigger is lower, since the queue at the wanted share of a core is not always as long.
+    """
     return {
         "SERVING__LATENCY_OBJECTIVE_MS": f"{5 * one_ms:.3f}",
         "SERVING__QUEUE_LIMIT": 1000,
-        "PERFORMANCE__BATCH_INFERENCE__LATENCY_MS": f"{2 * one_ms:.3f}",
+        "PERFORMANCE__BATCH_INFERENCE__LATENCY_MS": f"{3 * one_ms:.3f}",
         "AGENT__COOLDOWN_SECONDS": 0,
         "AGENT__SETTLE_SECONDS": 3,
         "AGENT__VERIFY_SECONDS": 200,

@@ -16,9 +16,10 @@ from flows.commands.reading import Json
 from flows.commands.world import CommandWorld
 
 if TYPE_CHECKING:
+    from benchmarks.batching.present import Outcome
     from benchmarks.batching.settings import BatchSetting
     from benchmarks.batching.traffic import Recording
-    from benchmarks.batching.tuning import Outcome, Question, Tuned
+    from benchmarks.batching.tuning import Question, Tuned
     from flows.context import Context
     from registry.knobs import KnobStore
 
@@ -148,6 +149,7 @@ def _question(
         objective_ms=serving.latency_objective_ms,
         current=_current(prime_spark, chosen),
         bounds=Bounds(own.max_batch_size, own.max_wait_ms, own.max_threads or cores),
+        wanted_ms=own.latency_ms,
         inputs=read_inputs(folder, chosen.name) if chosen.name else (),
         cores=cores,
         workers=serving.workers,

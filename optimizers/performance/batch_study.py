@@ -42,7 +42,7 @@ class Batching(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What a setting promises; see `benchmarks.batching.tuning.Outcome`.
+    """What a setting promises; see `benchmarks.batching.present.Outcome`.
 
     A latency that is None has no end: the setting does not stand the traffic.
     """
@@ -153,6 +153,7 @@ def study_of(
         "version": arm.version,
         "current": batching_of(arm, settings).model_dump(),
         "objective_ms": serving.latency_objective_ms,
+        "wanted_ms": own.latency_ms,
         "bounds": [own.max_batch_size, own.max_wait_ms, own.max_threads or cores],
         "cores": cores,
         "queue_limit": int(arm.knobs.get("queue_limit", serving.queue_limit)),
