@@ -29,6 +29,8 @@ from registry.agent_records import Direction, Effect, Verdict
 _GOAL_SHARE = 0.4
 _GUARDRAILS_SHARE = 0.3
 _LARGEST = 1e150
+# Gains beyond this are told as such: relative to next to nothing, a number says nothing.
+_TELLING = 10.0
 
 
 class Layout(StrEnum):
@@ -224,8 +226,14 @@ def _text(measured: _Measured, alpha: float) -> str:
     gain, low, high = measured.gain
     if gain is None or low is None or high is None:
         return f"shift {measured.shift.estimate:+.4g}, p = {measured.p_value:.2g}"
-    interval = f"{100 * (1 - alpha):.4g} % interval {low:+.1%} to {high:+.1%}"
-    return f"gain {gain:+.1%}, {interval}, p = {measured.p_value:.2g}"
+    interval = f"{100 * (1 - alpha):.4g} % interval {_percent(low)} to {_percent(high)}"
+    return f"gain {_percent(gain)}, {interval}, p = {measured.p_value:.2g}"
+
+
+def _percent(share: float) -> str:
+    if abs(share) <= _TELLING:
+        return f"{share:+.1%}"
+    return f"{'over' if share > 0 else 'under'} {math.copysign(_TELLING, share):+.0%}"
 
 
 def _worsened(guards: Mapping[str, Guardrail], alpha: float) -> tuple[tuple[str, ...], str]:

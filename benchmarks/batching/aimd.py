@@ -26,7 +26,7 @@ class Watched(StrEnum):
     """Which latency the controller holds against the objective."""
 
     RUN = "run"
-    OLDEST = "oldest"
+    OLDEST = "oldest request"
 
 
 def aimd(

@@ -75,9 +75,10 @@ def measure(quick: bool, seed: int) -> Part:
 
 
 class _Day:
-    """What users and processes saw of it."""
+    """What users and processes saw of it, from its first request on, epoch seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
+        self.began = began
         self.slices: Mapping[str, Sequence[Slice]] = {}
         self.hit_rates: list[float] = []
         self.memory: list[float] = []
@@ -92,11 +93,11 @@ class _Day:
 
     def at_first(self, model: str) -> float:
         """Mean latency of the first minute, ms."""
-        return fmean(one.mean_ms for one in self.slices[model][1:7])
+        return _mean_ms(self.slices[model][1:7])
 
     def at_last(self, model: str) -> float:
         """Mean latency of the last minute, ms."""
-        return fmean(one.mean_ms for one in self.slices[model][-7:-1])
+        return _mean_ms(self.slices[model][-7:-1])
 
     @property
     def failed(self) -> int:
@@ -154,7 +155,7 @@ def _day(url: str, one_ms: float, seconds: float, seed: int) -> _Day:
     }
     crowd = send_crowd(users, seconds, slice_s=_SLICE_S, seed=seed)
     crowd.await_begin()
-    day = _Day()
+    day = _Day(crowd.begins_at)
     try:
         with httpx.Client(base_url=url, timeout=10.0) as client:
             before = _counts(client)
@@ -211,7 +212,7 @@ def _part(day: _Day, actions: Sequence[Action]) -> Part:
         "the whole agent on a bad day",
         "all real: prime-spark up with its servers, open-loop users, nobody helps",
         figures,
-        [_row(one) for one in actions],
+        [_minutes(day), *(_row(one, day.began) for one in actions)],
     )
 
 
@@ -219,10 +220,23 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values[:6]), fmean(values[-6:])
 
 
-def _row(action: Action) -> dict[str, object]:
-    proposal, effect = action.proposal, action.effect
-    change = proposal.change
+def _minutes(day: _Day) -> dict[str, object]:
+    """Mean latency of both models in each minute, ms."""
     return {
+        model: [f"{_mean_ms(slices[first : first + 6]):.1f}" for first in range(0, len(slices), 6)]
+        for model, slices in day.slices.items()
+    }
+
+
+def _mean_ms(slices: Sequence[Slice]) -> float:
+    return fmean(one.mean_ms for one in slices)
+
+
+def _row(action: Action, began: float) -> dict[str, object]:
+    proposal, effect = action.proposal, action.effect
+    change, begun = proposal.change, action.executed_at
+    return {
+        "minute": None if begun is None else round((begun - began) / 60.0, 1),
         "type": proposal.type,
         "state": action.state.value,
         "before": change.before if change else None,

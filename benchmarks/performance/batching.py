@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.batching.aimd import Watched
 from benchmarks.batching.cost_curve import Effort, measure_curves
 from benchmarks.batching.overhead import measure_handoff, measure_overhead
 from benchmarks.batching.replayed import Objective, Server
@@ -98,7 +99,7 @@ def _part(outcomes: Sequence[Outcome], server: Server) -> Part:
             at_most=SHARE,
             note=f"of {outcomes[0].grid} settings",
         ),
-        _against("AIMD", outcomes, [one.ratio(one.aimd) for one in outcomes], 1.10),
+        *(figure for watched in Watched for figure in _against_aimd(outcomes, watched)),
         _against(
             "BentoML's dispatcher", outcomes, [one.ratio(one.bentoml) for one in outcomes], 1.05
         ),
@@ -116,21 +117,34 @@ def _part(outcomes: Sequence[Outcome], server: Server) -> Part:
     return Part("batching", title, real, figures, list(map(_row, outcomes)))
 
 
+def _against_aimd(outcomes: Sequence[Outcome], watched: Watched) -> Iterator[Figure]:
+    """One form of the controller; and how much more than it the best of all settings stands."""
+    name = f"AIMD that watches the {watched}"
+    steps = [one.aimd[watched] for one in outcomes]
+    ours = [one.ratio(step) for one, step in zip(outcomes, steps, strict=True)]
+    best = [one.best_ratio(step) for one, step in zip(outcomes, steps, strict=True)]
+    yield _against(name, outcomes, ours, 1.10)
+    yield _against(name, outcomes, best, whose="brute force")
+
+
 def _against(
     name: str,
     outcomes: Sequence[Outcome],
     ratios: Sequence[float | None],
     at_least: float | None = None,
+    *,
+    whose: str = "ours",
 ) -> Figure:
     """The geometric mean of the ratios; cases where the other stands nothing are left out of it."""
+    title = f"throughput, {whose} to {name}"
     known = [one for one in ratios if one is not None]
     without = len(outcomes) - len(known)
     note = f"geometric mean; it meets the objective at no rate in {without} cases, not counted"
     if not known:
-        return Figure(f"throughput, ours to {name}", None, at_least=at_least, note=note)
+        return Figure(title, None, at_least=at_least, note=note)
     _, low, high = quartiles(known)
     mean = math.exp(sum(math.log(one) for one in known) / len(known))
-    return Figure(f"throughput, ours to {name}", mean, "", low, high, at_least=at_least, note=note)
+    return Figure(title, mean, "", low, high, at_least=at_least, note=note)
 
 
 def _row(one: Outcome) -> dict[str, object]:
@@ -145,6 +159,6 @@ def _row(one: Outcome) -> dict[str, object]:
         "tried": one.tried,
         "replays": one.replays,
         "default": round(one.rate(one.default)),
-        "AIMD": round(one.rate(one.aimd)),
+        **{f"AIMD on the {name}": round(one.rate(step)) for name, step in one.aimd.items()},
         "BentoML": round(one.rate(one.bentoml)),
     }

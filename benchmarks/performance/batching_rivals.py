@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.batching.aimd import Watched, aimd
 from benchmarks.batching.search import Best, exhaustive, search, tries_of
-from benchmarks.batching.settings import BatchSetting, Session
+from benchmarks.batching.settings import BatchSetting
 from benchmarks.batching.trials import BELOW, STEP, Trials, highest
 from benchmarks.performance.batching_scenes import Case, scene_to
 
@@ -28,7 +28,7 @@ class Outcome:
     Attributes:
         found, brute: ours, and the best of the whole grid.
         default: the settings that come with Prime Spark.
-        aimd: the better of both forms of the controller, on the default session.
+        aimd: the controller, on the default session, in both its forms.
         bentoml: its dispatcher, on the default session.
         bentoml_us: what the dispatcher's own code takes for a request and for a run, microseconds.
     """
@@ -40,7 +40,7 @@ class Outcome:
     replays: int
     grid: int
     default: int | None
-    aimd: int | None
+    aimd: Mapping[Watched, int | None]
     bentoml: int | None
     bentoml_us: tuple[float, float]
 
@@ -51,6 +51,10 @@ class Outcome:
     def ratio(self, other: int | None) -> float | None:
         """How many times as much ours stands; None where the other stands nothing."""
         return None if other is None else STEP ** (self.found.step - other)
+
+    def best_ratio(self, other: int | None) -> float | None:
+        """How many times as much the best of the grid stands."""
+        return None if other is None else STEP ** (self.brute.step - other)
 
 
 def compare(
@@ -69,6 +73,7 @@ def compare(
             for case, (_, found) in zip(cases, searched, strict=True)
         ]
     )
+    most = BatchSetting(max(one.max_batch_size for one in settings), 0.0, default.session)
     outcomes = []
     for case, (trials, found), bentoml in zip(cases, searched, steps, strict=True):
         tried, replays = len(trials.tried), trials.replays
@@ -84,7 +89,7 @@ def compare(
                 replays=replays,
                 grid=len(settings),
                 default=trials.sustained(default, found.step),
-                aimd=_aimd(trials, default.session, found.step, settings),
+                aimd={watched: _aimd(trials, most, found.step, watched) for watched in Watched},
                 bentoml=bentoml["step"],
                 bentoml_us=(bentoml["request_s"] * 1e6, bentoml["run_s"] * 1e6),
             )
@@ -97,15 +102,8 @@ def _searched(case: Case, settings: Sequence[BatchSetting]) -> tuple[Trials, Bes
     return trials, search(trials, settings, tries_of(settings))
 
 
-def _aimd(
-    trials: Trials, session: Session, guess: int, settings: Sequence[BatchSetting]
-) -> int | None:
-    most = BatchSetting(max(one.max_batch_size for one in settings), 0.0, session)
-    found = [_watching(trials, most, guess, watched) for watched in Watched]
-    return max((one for one in found if one is not None), default=None)
-
-
-def _watching(trials: Trials, most: BatchSetting, guess: int, watched: Watched) -> int | None:
+def _aimd(trials: Trials, most: BatchSetting, guess: int, watched: Watched) -> int | None:
+    """The highest step that the controller holds."""
     scene, costs = trials.scene, trials.costs(most.session)
     known: dict[int, bool] = {}
 

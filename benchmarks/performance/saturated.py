@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.performance.crowd import Slice, Users, send_crowd
+from benchmarks.performance.keeping_busy import busy_rate
 from benchmarks.performance.parts import Figure, Part, quartiles
 from benchmarks.performance.stage import Stage, core_share, open_stage, said
 from benchmarks.serving_models import FEATURES, run_ms, write_model
@@ -27,8 +28,6 @@ _LAYERS = 24
 _BUSY = 0.88
 """Share of one core that the predictor is kept at with the settings before."""
 
-_STEPS = 4
-_FASTEST_STEP = 1.4
 _POLLED_S = 3.0
 Settings = Mapping[str, float | None]
 BEFORE: Settings = {
@@ -63,7 +62,7 @@ def measure(quick: bool, seed: int) -> Part:
         one_ms = run_ms(file)
         with open_stage({MODEL: file}, _settings(one_ms)) as stage:
             stage.turn(SCOPE, BEFORE)
-            rate = _rate(stage, one_ms, seed)
+            rate = busy_rate(stage, MODEL, _BUSY, one_ms, seed)
             answer = _tuned(stage, rate, seed, quick=quick)
             chosen = _written(stage)
             best = _exhaustive(stage, rate, grid_s, seed)
@@ -95,16 +94,6 @@ def _settings(one_ms: float) -> dict[str, object]:
 
 def _users(stage: Stage, rate: float) -> dict[str, Users]:
     return {MODEL: Users(stage.url_of(MODEL), rate, FEATURES)}
-
-
-def _rate(stage: Stage, one_ms: float, seed: int) -> float:
-    """The rate at which the predictor uses the wanted share of a core, found in a few steps."""
-    rate = 0.5 * 1000.0 / one_ms
-    for _ in range(_STEPS):
-        turn = _turn(stage, BEFORE, rate, 6.0, seed)
-        # In small steps: beyond what it can stand, its share tells nothing about the rate.
-        rate *= min(_BUSY / max(turn.core_share, 0.05), _FASTEST_STEP)
-    return rate
 
 
 def _tuned(stage: Stage, rate: float, seed: int, *, quick: bool) -> dict[str, object]:

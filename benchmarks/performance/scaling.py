@@ -15,14 +15,15 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.performance.crowd import Slice, Users, send_crowd
+from benchmarks.performance.keeping_busy import busy_rate
 from benchmarks.performance.parts import Figure, Part
 from benchmarks.performance.stage import Stage, core_share, open_stage, said
 from benchmarks.serving_models import FEATURES, run_ms, write_model
 
 MODEL = "busy"
 _LAYERS = 24
-_HEAVY, _LIGHT = 0.8, 0.1
-"""Share of a core that the model's runs take; with the rest of a request heavy is saturated."""
+_HEAVY, _LIGHT = 0.88, 0.12
+"""Share of a core that the predictor is kept at: above the trigger, and idle for two."""
 
 _LOAD_S, _QUICK_LOAD_S, _SLICE_S, _FEW = 360.0, 200.0, 5.0, 4
 _LOOKED_S = 10.0
@@ -38,8 +39,9 @@ def measure(quick: bool, seed: int) -> Part:
         with open_stage({MODEL: file}, _settings(one_ms)) as stage:
             verify = {"AGENT__VERIFY_SECONDS": 40, "AGENT__VERIFY_SAMPLES": 12} if quick else {}
             seconds = _QUICK_LOAD_S if quick else _LOAD_S
-            out = _Scene(stage, _HEAVY * 1000.0 / one_ms, seed).play(seconds, verify)
-            into = _Scene(stage, _LIGHT * 1000.0 / one_ms, seed + 1).play(seconds, verify)
+            rate = busy_rate(stage, MODEL, _HEAVY, one_ms, seed)
+            out = _Scene(stage, rate, seed).play(seconds, verify)
+            into = _Scene(stage, rate * _LIGHT / _HEAVY, seed + 1).play(seconds, verify)
     figures = [
         Figure("workers after scaling out", out.workers, at_least=2, at_most=2),
         Figure("share of a core each worker is busy, before scaling out", out.busy[0]),

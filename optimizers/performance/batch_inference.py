@@ -60,6 +60,7 @@ class BatchInference:
         self._settings = settings
         self._own = settings.performance.batch_inference
         self._fetch = fetch
+        self._objective_ms = settings.serving.latency_objective_ms
         self.prior = prior_of(self._own)
         agent = settings.agent
         settle_s = max(SWITCH_SETTLE_S, _POLLS * settings.serving.poll_seconds)
@@ -167,6 +168,12 @@ class BatchInference:
         own = self._own
         return after.max_batch_size <= own.max_batch_size and after.max_wait_ms <= own.max_wait_ms
 
+    def _priority(self, study: BatchStudy) -> Priority:
+        """High where users get less than they were promised: it costs no core and no memory."""
+        p99_ms = study.current.p99_ms
+        late = p99_ms is None or p99_ms > self._objective_ms
+        return Priority.HIGH if late else Priority.MEDIUM
+
     def _proposal(self, finding: Finding, study: BatchStudy) -> Proposal:
         assert study.live is not None
         assert study.gain is not None
@@ -180,7 +187,7 @@ class BatchInference:
             advice_id=advice_id(TYPE, SERVING, knob, _said(live.setting)),
             key=f"{TYPE}:{knob}:{_said(study.current.setting)}:{_said(live.setting)}:"
             f"{int(finding.at)}",
-            priority=Priority.MEDIUM,
+            priority=self._priority(study),
             description=f"Run requests for {model} together by {_said(live.setting)} instead of "
             f"{_said(study.current.setting)}: predicted are {_ms(live.mean_ms)} on average and "
             f"{_ms(live.p99_ms)} for the slowest hundredth",

@@ -61,6 +61,13 @@ def test_an_improved_goal_has_an_interval_above_zero(layout: Layout) -> None:
     assert result.low > 0
 
 
+def test_a_gain_relative_to_next_to_nothing_is_told_without_a_number() -> None:
+    quiet = EffectData([1e-20] * 11 + [50.0], [1.0 * n for n in range(12)], Layout.PAIRS)
+    told = judge(quiet, direction=Direction.MINIMIZE).reason
+    assert "under -1000%" in told
+    assert len(told) < 120
+
+
 def test_turning_the_metric_round_turns_the_gain_round() -> None:
     before, after = [-x for x in noisy(100, 1)], [-x for x in noisy(80, 2)]
     turned = judge(EffectData(before, after, Layout.PAIRS), direction=Direction.MAXIMIZE)

@@ -23,7 +23,7 @@ from optimizers.targets.serving import ServedArm, ServedModel, ServingFacts, Ser
 from optimizers.targets.serving_knobs import ServingKnobs
 from optimizers.testing import check_capability
 from optimizers.view import Study, View
-from registry.agent_records import Change, Observation
+from registry.agent_records import Change, Observation, Priority
 from registry.knobs import KnobStore
 from registry.ledger.database import open_ledger
 from registry.traffic import TrafficRing, write_input
@@ -111,6 +111,16 @@ def test_a_slow_model_is_run_by_the_setting_that_its_study_found() -> None:
     assert (proposal.expected.mean, proposal.expected.low) == (0.9, 0.45)
     assert proposal.guardrails == ("error_rate", "throughput_rps")
     assert "up to 16 rows, 1 thread instead of up to 1 rows" in proposal.description
+
+
+@pytest.mark.parametrize(
+    ("p99_ms", "priority"),
+    [(99.0, Priority.MEDIUM), (101.0, Priority.HIGH), (None, Priority.HIGH)],
+)
+def test_missing_the_objective_makes_it_urgent(p99_ms: float | None, priority: Priority) -> None:
+    study = {**STUDY, "current": {**STUDY["current"], "p99_ms": p99_ms}}
+    [proposal] = check_capability(tuner(), [view_of(study=Study(AT, study))])
+    assert proposal.priority is priority
 
 
 def test_a_quick_model_is_left_alone() -> None:
