@@ -5,10 +5,9 @@ All take rows of 64 numbers, so that the same requests fit them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -68,8 +67,10 @@ def _write_transformer(path: Path, seed: int) -> None:
         weights.append(numpy_helper.from_array(matrix, name))
         return node("MatMul", [value, name], f"{name}_out")
 
-    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+    def node(kind: str, inputs: list[str], output: str, **attributes: int | Sequence[int]) -> str:
+        made = helper.make_node(kind, inputs, [output])
+        made.attribute.extend(helper.make_attribute(*one) for one in attributes.items())
+        nodes.append(made)
         return output
 
     weights.append(numpy_helper.from_array(np.array(_WIDTH**-0.5, dtype=np.float32), "scale"))
