@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-import httpx
 import psutil
 
 from benchmarks import serving_field as fields
+from benchmarks.performance.counters import read_counters
 from benchmarks.performance.crowd import Slice, Users, now, send_crowd
 from benchmarks.performance.parts import Figure, Part
 from benchmarks.running_up import running_up
@@ -157,30 +157,23 @@ def _day(url: str, one_ms: float, seconds: float, seed: int) -> _Day:
     crowd.await_begin()
     day = _Day(crowd.begins_at)
     try:
-        with httpx.Client(base_url=url, timeout=10.0) as client:
-            before = _counts(client)
-            while now() < crowd.begins_at + seconds:
-                time.sleep(_SLICE_S)
-                before = day.note(before, _counts(client))
+        before = _counts(url)
+        while now() < crowd.begins_at + seconds:
+            time.sleep(_SLICE_S)
+            before = day.note(before, _counts(url))
         day.slices = crowd.result()
     finally:
         crowd.stop()
     return day
 
 
-def _counts(client: httpx.Client) -> _Counts:
+def _counts(url: str) -> _Counts:
     """The popular model's cache hits and look-ups so far, and the memory of the workers."""
-    hits = misses = memory = 0.0
-    for line in client.get("/metrics").raise_for_status().text.splitlines():
-        name, _, value = line.rpartition(" ")
-        popular = f'model="{POPULAR}"' in name
-        if popular and name.startswith("prime_spark_cache_hits_total"):
-            hits += float(value)
-        elif popular and name.startswith("prime_spark_cache_misses_total"):
-            misses += float(value)
-        elif name.startswith("prime_spark_worker_memory_bytes"):
-            memory += float(value)
-    return hits, hits + misses, memory
+    page = read_counters(url)
+    hits, misses = (
+        page.total(f"prime_spark_cache_{name}_total", model=POPULAR) for name in ("hits", "misses")
+    )
+    return hits, hits + misses, page.total("prime_spark_worker_memory_bytes")
 
 
 def _actions(home: Path) -> list[Action]:

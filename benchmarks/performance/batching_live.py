@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import httpx
-
 from benchmarks.batching.replayed import Objective, Server
 from benchmarks.batching.search import Best, exhaustive, search, tries_of
 from benchmarks.batching.settings import BatchSetting, Bounds, grid
@@ -31,6 +29,7 @@ from benchmarks.performance.batching import (
 )
 from benchmarks.performance.batching_models import write_models
 from benchmarks.performance.batching_scenes import objectives, recordings
+from benchmarks.performance.counters import read_counters
 from benchmarks.performance.crowd import Slice, Users, send_crowd
 from benchmarks.performance.parts import Figure, Part, quartiles
 from benchmarks.performance.stage import Stage, open_stage
@@ -157,12 +156,8 @@ def _sent(stage: Stage, scene: _Scene, seconds: float, seed: int) -> _Turn:
 
 def _answered(stage: Stage, model: str) -> dict[str, float]:
     """Seconds of all requests for a model so far, and their number, by the predictor's count."""
-    found = {"sum": 0.0, "count": 0.0}
-    for line in httpx.get(f"{stage.url}/metrics", timeout=10.0).text.splitlines():
-        for part in found:
-            if line.startswith(f"{_LATENCY}_{part}{{") and f'model="{model}"' in line:
-                found[part] += float(line.rsplit(" ", 1)[1])
-    return found
+    page = read_counters(stage.url)
+    return {part: page.total(f"{_LATENCY}_{part}", model=model) for part in ("sum", "count")}
 
 
 def _compared(

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 
-import httpx
 import numpy as np
 
 from benchmarks.cache_curves.choice import smallest
@@ -22,6 +20,7 @@ from benchmarks.cache_curves.curves import hit_curve
 from benchmarks.performance import cache_redis
 from benchmarks.performance.cache_outcome import TARGET, Outcome, figures, outcome_of
 from benchmarks.performance.cache_streams import exact_figures, sampled_figures, zipf
+from benchmarks.performance.counters import read_counters
 from benchmarks.performance.crowd import Crowd, Users, send_crowd
 from benchmarks.performance.parts import Part
 from benchmarks.performance.stage import Stage, open_stage
@@ -137,9 +136,8 @@ def _hit_rate(stage: Stage, model: str, seconds: float) -> float:
 
 
 def _counts(stage: Stage, model: str) -> dict[str, float]:
-    found: dict[str, float] = defaultdict(float)
-    for line in httpx.get(f"{stage.url}/metrics", timeout=10.0).text.splitlines():
-        for name in ("hits", "misses"):
-            if line.startswith(f"prime_spark_cache_{name}_total") and f'model="{model}"' in line:
-                found[name] += float(line.rsplit(" ", 1)[1])
-    return found
+    page = read_counters(stage.url)
+    return {
+        name: page.total(f"prime_spark_cache_{name}_total", model=model)
+        for name in ("hits", "misses")
+    }

@@ -8,7 +8,6 @@ that has left memory is asked for once.
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ import httpx
 import psutil
 
 from benchmarks import serving_field as fields
+from benchmarks.performance.counters import read_counters
 from benchmarks.performance.crowd import Users, now, send_crowd
 from benchmarks.performance.memory_limit import MemoryLimit, memory_limit
 from benchmarks.performance.parts import Figure, Part, quartiles
@@ -77,9 +77,7 @@ class _Scene:
 
     def asleep(self) -> int:
         """How many models have left memory."""
-        page = httpx.get(f"{self.stage.url}/metrics", timeout=10.0).text
-        found = re.findall(r"^prime_spark_models_idle\S* (\S+)$", page, re.MULTILINE)
-        return round(sum(map(float, found)))
+        return round(read_counters(self.stage.url).total("prime_spark_models_idle"))
 
     def turn_to(self, seconds: float | None) -> None:
         """Set after how long an idle version leaves memory, and wait until all have done so.
