@@ -14,8 +14,7 @@ from statistics import median
 from optimizers.anomaly import Unusual, unusual
 from optimizers.view import View
 from registry.agent_records import Finding, GoalProgress, Observation, Severity, TargetHealth
-
-Labels = tuple[tuple[str, str], ...]
+from registry.metric_names import Labels
 
 _LIMIT_WINDOW_S = 300.0
 _LIMIT_SAMPLES = 3

@@ -20,9 +20,10 @@ from pydantic import JsonValue
 from config.errors import ConflictError
 from config.settings import AgentSettings
 from optimizers.capability import Seen, Sight, Switch, Tools
-from optimizers.knob_samples import Pairs, SampledSides, Windows, metric_of
+from optimizers.knob_samples import Pairs, SampledSides, Windows
 from optimizers.targets.base import Guard
 from registry.agent_records import Action, Change, Direction, Effect, Verdict
+from registry.metric_names import MetricName
 
 HIGHER_IS_BETTER = frozenset({"accuracy", "cache_hit_rate", "throughput_rps"})
 """Guardrail metrics of which less is worse; of all others, more is."""
@@ -150,7 +151,7 @@ class KnobEffects:
         return self._pairs if action.proposal.reversible else None
 
     def _better(self, name: str) -> Direction:
-        up = metric_of(name) in self._higher_is_better
+        up = MetricName.parse(name).metric in self._higher_is_better
         return Direction.MAXIMIZE if up else Direction.MINIMIZE
 
 

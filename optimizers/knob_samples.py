@@ -17,6 +17,7 @@ from config.errors import UnavailableError
 from optimizers.capability import Sight, Switch, Tools
 from optimizers.switching import standing_of
 from registry.agent_records import Action
+from registry.metric_names import MetricName
 
 Samples = Mapping[str, Sequence[float | None]]
 """By metric, the samples in order of time."""
@@ -33,27 +34,22 @@ class SampledSides:
     after: Samples
 
 
-def metric_of(name: str) -> str:
-    """The metric of a name that may say of which target it is: `error_rate@serving`."""
-    return name.partition("@")[0]
-
-
 def take_sample(action: Action, tools: Tools) -> dict[str, float]:
     """The goal metric and the guardrails now: one look at each target; missing is left out.
 
     Without `@target` a metric is of the action's own target.
     """
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, dict[str, str]] = {}
     for name in (action.proposal.goal_metric, *action.proposal.guardrails):
-        target = name.partition("@")[2] or action.proposal.target
-        wanted.setdefault(target, []).append(name)
+        parsed = MetricName.parse(name)
+        wanted.setdefault(parsed.target or action.proposal.target, {})[name] = parsed.series
     values: dict[str, float] = {}
     for target, names in wanted.items():
         try:
-            found = tools.sample(target, [metric_of(name) for name in names])
+            found = tools.sample(target, list(names.values()))
         except UnavailableError:
             continue  # what does not answer has no value now
-        values |= {name: found[metric_of(name)] for name in names if metric_of(name) in found}
+        values |= {name: found[series] for name, series in names.items() if series in found}
     return values
 
 

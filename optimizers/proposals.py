@@ -10,9 +10,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from config.errors import InputError
 from optimizers.capability import Capability
 from optimizers.view import View
 from registry.agent_records import Finding, Proposal
+from registry.metric_names import MetricName
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,17 @@ def fault_of(proposal: Proposal, kind: str) -> str:
         return f"{kind} proposed an action of type {proposal.type}, which another carries out"
     if not (proposal.advice_id and proposal.key and proposal.target and proposal.goal_metric):
         return f"{kind} proposed an action without advice id, key, target or goal metric"
-    fault = _fault_of_numbers(proposal)
+    fault = _fault_of_names(proposal) or _fault_of_numbers(proposal)
     return f"{kind} proposed {proposal.advice_id} with {fault}" if fault else ""
+
+
+def _fault_of_names(proposal: Proposal) -> str:
+    try:
+        for name in (proposal.goal_metric, *proposal.guardrails):
+            MetricName.parse(name)
+    except InputError as error:
+        return f"a metric that cannot be read: {error}"
+    return ""
 
 
 def _fault_of_numbers(proposal: Proposal) -> str:

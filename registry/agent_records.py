@@ -16,6 +16,8 @@ from typing import Self
 
 from pydantic import JsonValue
 
+from registry.metric_names import MetricName
+
 
 class Priority(StrEnum):
     """How urgent an action is, the most urgent first."""
@@ -181,7 +183,8 @@ class Proposal:
         advice_id: the same for the same cause, so that advice is not given twice.
         expected: the expected relative improvement of the goal metric.
         risk: 0 to 1.
-        goal_metric: what it should improve; `metric@target` where it is of another target.
+        goal_metric: what it should improve; `metric@target` where it is of another target, and
+            `metric{label="value"}` where one of several series is meant (`registry.metric_names`).
         guardrails: metrics that must not get worse, named likewise.
         conflicts: names of what it must not share with another running action, besides its target,
             knob and goal metric.
@@ -217,7 +220,7 @@ class Proposal:
     def domains(self) -> frozenset[str]:
         """What no two running actions may share: else their effects cannot be told apart."""
         part = f"/{self.subject}" if self.subject else ""
-        goal = self.goal_metric.partition("@")[0]
+        goal = MetricName.parse(self.goal_metric).metric
         own = {f"target:{self.target}{part}", f"goal:{goal}{part}"}
         if self.change is not None:
             own.add(f"knob:{self.change.knob}")

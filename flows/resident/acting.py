@@ -12,6 +12,7 @@ from optimizers.capability import Tools
 from optimizers.execution import run_action
 from optimizers.execution_desk import ActionDesk
 from registry.agent_records import Action, ActionState, Observation
+from registry.metric_names import MetricName
 
 if TYPE_CHECKING:
     from flows.resident.world import AgentWorld
@@ -83,23 +84,32 @@ def tools_of(world: AgentWorld, wait: Callable[[float], None]) -> Tools:
 def sample(world: AgentWorld, target: str, metrics: Sequence[str]) -> dict[str, float]:
     """The present values of a target's metrics, from one look at it; the missing are left out.
 
+    Args:
+        world: where the target is known.
+        target: its name.
+        metrics: names, with labels where one of several series is meant.
+
     Raises:
+        InputError: a name has no such form.
         UnavailableError: the target does not answer.
     """
     known = world.targets.get(target)
     if known is None:
         return {}
     observed = known.observe(world.now, world.settings.agent.target_timeout_seconds)
-    values = {metric: _value(observed.observations, metric) for metric in metrics}
-    return {metric: value for metric, value in values.items() if value is not None}
+    values = {name: _value(observed.observations, MetricName.parse(name)) for name in metrics}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _value(observations: Sequence[Observation], metric: str) -> float | None:
-    """The value of all of a target, else that of the metric's only series."""
-    found = [one for one in observations if one.metric == metric]
-    whole = [one.value for one in found if not one.labels]
-    if whole:
-        return whole[0]
+def _value(observations: Sequence[Observation], wanted: MetricName) -> float | None:
+    """The value of the series with just these labels, else of the only one that has them all."""
+    labels = set(wanted.labels)
+    found = [
+        one for one in observations if one.metric == wanted.metric and labels <= set(one.labels)
+    ]
+    exact = [one.value for one in found if len(one.labels) == len(labels)]
+    if exact:
+        return exact[0]
     return found[0].value if len(found) == 1 else None
 
 

@@ -40,6 +40,7 @@ from registry.agent_records import (
     Proposal,
     Severity,
 )
+from registry.metric_names import Labels, MetricName
 
 TYPE = "batch_inference"
 SERVING = "serving"
@@ -110,7 +111,7 @@ class BatchInference:
             return []
         if batching_of(arm, self._settings) != study.current.setting or not self._allowed(study):
             return []
-        return [self._proposal(finding, study)]
+        return [self._proposal(finding, study, arm)]
 
     def _slow(self, view: View) -> Iterator[tuple[str, float, str]]:
         facts = view.facts.get(SERVING)
@@ -119,9 +120,12 @@ class BatchInference:
             arm = _champion(view, model)
             if arm is None:
                 continue
-            labels = (("model", model), ("version", str(arm.version)))
             seen = sustained(
-                view, (SERVING, LATENCY), self._own, lambda value: value > limit, labels
+                view,
+                (SERVING, LATENCY),
+                self._own,
+                lambda value: value > limit,
+                _labels(model, arm),
             )
             if seen is not None:
                 yield model, seen.last, f"{seen.met} of {seen.looks} looks"
@@ -174,7 +178,7 @@ class BatchInference:
         late = p99_ms is None or p99_ms > self._objective_ms
         return Priority.HIGH if late else Priority.MEDIUM
 
-    def _proposal(self, finding: Finding, study: BatchStudy) -> Proposal:
+    def _proposal(self, finding: Finding, study: BatchStudy, arm: ServedArm) -> Proposal:
         assert study.live is not None
         assert study.gain is not None
         model, live = finding.subject, study.live
@@ -203,13 +207,18 @@ class BatchInference:
             },
             expected=Estimate(gain.mean, gain.low, gain.high),
             risk=self.prior.risk,
-            goal_metric=LATENCY,
+            # Of this model alone: what the others do would only be noise.
+            goal_metric=str(MetricName(LATENCY, _labels(model, arm))),
             goal_direction=Direction.MINIMIZE,
             reversible=True,
             change=Change(knob, study.before, after),
             guardrails=_GUARDRAILS,
             finding_ids=(finding.id,),
         )
+
+
+def _labels(model: str, arm: ServedArm) -> Labels:
+    return (("model", model), ("version", str(arm.version)))
 
 
 def _champion(view: View, model: str) -> ServedArm | None:

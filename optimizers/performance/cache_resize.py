@@ -46,6 +46,7 @@ from registry.agent_records import (
     Proposal,
     Severity,
 )
+from registry.metric_names import Labels, MetricName
 
 TYPE = "cache_resize"
 SERVING = "serving"
@@ -122,7 +123,7 @@ class CacheResize:
                 seen = self._low(view, SERVING, labels)
                 if seen is not None:
                     what = f"the prediction cache of {name}"
-                    yield self._finding(view, (SERVING, name), what, seen)
+                    yield self._finding(view, (SERVING, name), what, seen, labels)
                     break
 
     def _of_redis(self, view: View, name: str, facts: RedisFacts) -> Iterator[Finding]:
@@ -143,13 +144,18 @@ class CacheResize:
                 metrics={REFUSED: refused.last},
             )
 
-    def _low(
-        self, view: View, target: str, labels: tuple[tuple[str, str], ...] = ()
-    ) -> Sustained | None:
+    def _low(self, view: View, target: str, labels: Labels = ()) -> Sustained | None:
         limit = self._own.hit_rate
         return sustained(view, (target, HIT_RATE), self._own, lambda rate: rate < limit, labels)
 
-    def _finding(self, view: View, of: tuple[str, str], what: str, seen: Sustained) -> Finding:
+    def _finding(
+        self,
+        view: View,
+        of: tuple[str, str],
+        what: str,
+        seen: Sustained,
+        labels: Labels = (),
+    ) -> Finding:
         target, subject = of
         return Finding(
             id=f"{TYPE}:{target}:{subject}",
@@ -162,6 +168,7 @@ class CacheResize:
             + self._advice(view, target, subject),
             at=view.at,
             metrics={HIT_RATE: seen.last},
+            parameters=dict(labels),
         )
 
     def _advice(self, view: View, target: str, subject: str) -> str:
@@ -199,7 +206,8 @@ class CacheResize:
                 parameters=_parameters(study),
                 expected=Estimate(*gains),
                 risk=self.prior.risk,
-                goal_metric=HIT_RATE,
+                # Of this cache alone: that of another model may not be asked for what it has.
+                goal_metric=str(MetricName(HIT_RATE, _labels(finding))),
                 goal_direction=Direction.MAXIMIZE,
                 reversible=True,
                 change=Change(study.knob, study.before, study.after),
@@ -271,6 +279,11 @@ def _parameters(study: CacheStudy) -> dict[str, JsonValue]:
         "reachable_hit_rate": study.reachable,
         "requests": study.requests,
     }
+
+
+def _labels(finding: Finding) -> Labels:
+    """Of the series that the finding is about."""
+    return tuple((name, str(value)) for name, value in finding.parameters.items())
 
 
 def make(context: PluginContext) -> CacheResize:

@@ -20,10 +20,11 @@ from optimizers.targets.base import Guard, Observed, ObserveOnly
 from optimizers.targets.counters import Counters, Interval
 from optimizers.targets.histogram import quantile
 from optimizers.targets.http_source import HttpSource
-from optimizers.targets.prometheus_text import Labels, Page, read_page
+from optimizers.targets.prometheus_text import Page, read_page
 from optimizers.targets.readings import Readings
 from optimizers.targets.serving_knobs import ServingKnobs
 from registry.agent_records import Change
+from registry.metric_names import Labels
 
 _PREFIX = "prime_spark_"
 _LATENCY = f"{_PREFIX}request_latency_seconds"

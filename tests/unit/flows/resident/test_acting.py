@@ -180,3 +180,18 @@ def test_a_metric_s_present_value(scene: Scene, gauge: Gauge, value: float | Non
     found = sample(scene.world, "gauge", ["load", "heat"])
     assert found == ({"load": value} if value is not None else {})
     assert sample(scene.world, "another", ["load"]) == {}
+
+
+def test_labels_pick_one_of_several_series(scene: Scene) -> None:
+    versions = [(*_A, ("version", one)) for one in "12"]
+    gauge = Gauge((9.0, ()), (1.0, _A), (2.0, _B), (3.0, versions[0]), (4.0, versions[1]))
+    vars(scene.world)["targets"] = {"gauge": gauge}
+    names = [
+        'load{model="a"}',
+        'load{version="2",model="a"}',
+        'load{version="1"}',
+        'load{model="c"}',
+    ]
+    assert sample(scene.world, "gauge", names) == dict(zip(names, (1.0, 4.0, 3.0), strict=False))
+    vars(scene.world)["targets"] = {"gauge": Gauge((3.0, versions[0]), (4.0, versions[1]))}
+    assert sample(scene.world, "gauge", ['load{model="a"}']) == {}

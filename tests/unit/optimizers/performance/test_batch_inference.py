@@ -107,7 +107,8 @@ def view_of(
 def test_a_slow_model_is_run_by_the_setting_that_its_study_found() -> None:
     [proposal] = check_capability(tuner(), [view_of(study=Study(AT, STUDY))])
     assert proposal.change == Change("serving/digits.batching", None, THEN)
-    assert (proposal.goal_metric, proposal.risk) == ("inference_latency_ms", 0.4)
+    assert proposal.goal_metric == 'inference_latency_ms{model="digits",version="3"}'
+    assert proposal.risk == 0.4
     assert (proposal.expected.mean, proposal.expected.low) == (0.9, 0.45)
     assert proposal.guardrails == ("error_rate", "throughput_rps")
     assert "up to 16 rows, 1 thread instead of up to 1 rows" in proposal.description

@@ -27,6 +27,7 @@ from optimizers.view import Study, View
 from registry.agent_records import Action, Change, Effect, Observation, Priority, Proposal, Verdict
 from registry.knobs import KnobStore
 from registry.ledger.database import open_ledger
+from registry.metric_names import MetricName
 from registry.traffic import TrafficRing
 from tests.services.paged_server import paged_server
 from tests.unit.benchmarks.cache_curves.streams import lru_hits, zipf
@@ -89,6 +90,8 @@ def test_the_gain_is_the_predicted_hit_rate_over_the_present_one() -> None:
     assert proposal.expected.low == pytest.approx(0.88 / 0.6 - 1)
     assert proposal.parameters["predicted_hit_rate"] == 0.9
     assert proposal.subject == "digits"
+    # Other models' caches have nothing to do with it.
+    assert proposal.goal_metric == 'cache_hit_rate{model="digits",version="3"}'
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ class _Cache:
             "error_rate": 0.0,
             "memory_percent": self.memory,
         }
-        return {metric: values[metric] for metric in metrics}
+        return {metric: values[MetricName.parse(metric).metric] for metric in metrics}
 
 
 def _verified(serving: ServingTarget, cache: _Cache) -> Effect:
