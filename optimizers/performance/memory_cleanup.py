@@ -30,6 +30,7 @@ from optimizers.performance.trigger import sustained
 from optimizers.plugins import PluginContext
 from optimizers.view import View
 from registry.agent_records import (
+    Action,
     ActionState,
     Change,
     Direction,
@@ -38,8 +39,10 @@ from registry.agent_records import (
     Priority,
     Proposal,
     Severity,
+    Verdict,
 )
 
+_UNCLEAR = Verdict.INCONCLUSIVE
 _SPENT = frozenset({ActionState.ROLLED_BACK, ActionState.HANDED_OVER, ActionState.FAILED})
 # Throughput is what users ask for, which moves by itself; what they do not get is told by these.
 _GUARDRAILS = ("error_rate", "inference_latency_p99_ms", "queue_refused_rps")
@@ -108,7 +111,10 @@ class MemoryCleanup:
         return study_memory(found, view, tools, self._all, seconds).model_dump(mode="json")
 
     def propose(self, finding: Finding, view: View) -> Sequence[Proposal]:
-        """The way that gives back the most, of those that were not tried in vain."""
+        """The way that gives back the most, of those that were not tried in vain.
+
+        One whose effect was not clear comes last: what creeps while it is looked at may hide it.
+        """
         found = self._reclaimable(view)
         study = view.study(self.type, finding.subject, self.study_fresh_s)
         if found is None or study is None or not isinstance(study.value, Mapping):
@@ -119,7 +125,8 @@ class MemoryCleanup:
             for one in self._ways(found, looked)
             if looked.written.get(one.knob) != one.after and not self._spent(one.knob, view)
         ]
-        best = max(ways, key=lambda one: one.gives_mb, default=None)
+        unclear = {one.knob for one in ways if self._tried(one.knob, view)}
+        best = max(ways, key=lambda one: (one.knob not in unclear, one.gives_mb), default=None)
         if best is None:
             return []
         return [self._proposal(best, looked.written[best.knob], found, finding, view)]
@@ -161,12 +168,20 @@ class MemoryCleanup:
             yield _Way(RELEASE, after, found.swollen_mb, text)
 
     def _spent(self, knob: str, view: View) -> bool:
-        tried = (
-            one.state in _SPENT and one.proposal.change and one.proposal.change.knob == knob
+        tried = self._tried(knob, view)
+        clear = any(one.effect is None or one.effect.verdict is not _UNCLEAR for one in tried)
+        return (TARGET, knob) in view.held or clear
+
+    def _tried(self, knob: str, view: View) -> list[Action]:
+        """What was done with a knob and did not stay."""
+        return [
+            one
             for one in view.actions
             if one.proposal.type == self.type
-        )
-        return (TARGET, knob) in view.held or any(tried)
+            and one.state in _SPENT
+            and one.proposal.change is not None
+            and one.proposal.change.knob == knob
+        ]
 
     def _proposal(
         self, way: _Way, before: JsonValue, found: Reclaimable, finding: Finding, view: View

@@ -17,7 +17,15 @@ from optimizers.targets.base import Observed, ObserveOnly
 from optimizers.targets.serving import ServedArm, ServedModel, ServingFacts
 from optimizers.testing import check_capability
 from optimizers.view import Study, View
-from registry.agent_records import Action, ActionState, Change, Observation, Proposal
+from registry.agent_records import (
+    Action,
+    ActionState,
+    Change,
+    Effect,
+    Observation,
+    Proposal,
+    Verdict,
+)
 from registry.traffic import TrafficRing
 from tests.services.agent_samples import action as an_action
 from tests.services.live_actions import LiveActions
@@ -96,10 +104,10 @@ def proposed(capability: MemoryCleanup, view: View) -> list[Proposal]:
     return [one for found in capability.detect(view) for one in capability.propose(found, view)]
 
 
-def tried(knob: str) -> Action:
+def tried(knob: str, verdict: Verdict = Verdict.WORSE) -> Action:
     action = an_action(state=ActionState.ROLLED_BACK)
     proposal = replace(action.proposal, type="memory_cleanup", change=Change(knob, 0, 1))
-    return replace(action, proposal=proposal)
+    return replace(action, proposal=proposal, effect=Effect(verdict, "as it was measured"))
 
 
 def test_it_keeps_what_capabilities_promise(capability: MemoryCleanup) -> None:
@@ -171,6 +179,19 @@ def test_the_largest_gain_comes_first_and_one_knob_at_a_time(capability: MemoryC
         Change(IDLE, None, 600),
         Change("serving/old.cache_entries", None, 500),
     ]
+
+
+def test_what_had_no_clear_effect_is_tried_again_after_the_rest(
+    capability: MemoryCleanup,
+) -> None:
+    knobs = {"serving/busy.cache_entries": 10_000, IDLE: None}
+    seen = view_of(cache_mb={"busy": 105.0}, caches=[cache("busy", 100.0)], written=knobs)
+    unclear = tried("serving/busy.cache_entries", Verdict.INCONCLUSIVE)
+    order = []
+    for done in (unclear, tried(IDLE), tried("serving/busy.cache_entries")):
+        seen = replace(seen, actions=[*seen.actions, done])
+        order.append([one.change.knob for one in proposed(capability, seen) if one.change])
+    assert order == [[IDLE], ["serving/busy.cache_entries"], []]
 
 
 def test_what_a_person_holds_is_left_alone(capability: MemoryCleanup) -> None:
