@@ -36,6 +36,7 @@ from optimizers.performance.cpu_sizing import (
     IDLE_WINDOWS,
     SERVING,
     Sizing,
+    began,
     size,
     values,
 )
@@ -97,11 +98,13 @@ class CpuOptimization:
         return [scale_out(finding, sizing, self._settings)]
 
     def study(self, finding: Finding, view: View, tools: Tools, seconds: float) -> JsonValue | None:  # noqa: ARG002 - the seam's
-        """Read how the recorded requests cluster."""
+        """Read how the requests cluster that were recorded during the looks."""
         facts = view.facts.get(SERVING)
         if not isinstance(facts, ServingFacts) or facts.traffic_folder is None:
             return None
-        return study_traffic(facts.traffic_folder, sorted(facts.models))
+        looks = IDLE_WINDOWS * self._settings.of
+        since = began(view, (TARGET, BUSY), looks)
+        return study_traffic(facts.traffic_folder, sorted(facts.models), since)
 
     def _size(self, view: View, looks: int) -> Sizing | None:
         study = view.study(self.type, SUBJECT, self.study_fresh_s)

@@ -13,6 +13,7 @@ from benchmarks.workers import Bursts, Choice, Load, Objective, choose
 from config.performance_settings import CpuSettings
 from optimizers.targets.replicas_facts import TARGET, ReplicasFacts
 from optimizers.view import View
+from registry.agent_records import Observation
 
 SERVING, HOST = "serving", "host"
 BUSY = "worker_cpu_percent"
@@ -99,8 +100,17 @@ def size(
 
 def values(view: View, series: tuple[str, str], looks: int) -> list[float]:
     """The last values of a whole target's metric."""
+    return [one.value for one in _looks(view, series, looks)]
+
+
+def began(view: View, series: tuple[str, str], looks: int) -> float:
+    """When the first of the last `looks` at a whole target's metric was; now without any."""
+    return min((one.at for one in _looks(view, series, looks)), default=view.at)
+
+
+def _looks(view: View, series: tuple[str, str], looks: int) -> list[Observation]:
     found = [one for one in view.history.get(series, ()) if not one.labels and one.at <= view.at]
-    return [one.value for one in found[-looks:]]
+    return found[-looks:]
 
 
 def _described(study: JsonValue) -> tuple[float, Bursts]:

@@ -10,10 +10,16 @@ from pydantic import JsonValue
 from benchmarks.workers import ALIKE, MIXED
 
 
-def study_traffic(folder: Path, models: Sequence[str]) -> JsonValue:
+def study_traffic(folder: Path, models: Sequence[str], since: float) -> JsonValue:
     """Return window lengths, dispersion of the arrivals, and variability of the service times.
 
     None without recorded requests.
+
+    Args:
+        folder: of the recorded traffic.
+        models: whose requests count.
+        since: epoch seconds. What came before is left out: the step from one rate to another looks
+            like one huge burst, and would keep workers long after a rush is over.
     """
     import numpy as np  # noqa: PLC0415 - the agent itself does not load it
 
@@ -25,6 +31,9 @@ def study_traffic(folder: Path, models: Sequence[str]) -> JsonValue:
     if not used:
         return None
     records = np.concatenate(used)
+    records = records[records["at"] >= since]
+    if not records.size:
+        return None
     bursts = bursts_of(np.sort(records["at"]))
     rows = records["rows"].astype(np.float64)
     spread = float((rows.std() / rows.mean()) ** 2) if rows.mean() > 0 else 0.0

@@ -12,10 +12,12 @@ from pydantic import JsonValue
 
 from config.clock import SystemClock
 from config.settings import Settings
+from optimizers.capability import Tools
 from optimizers.performance.cpu_optimization import CpuOptimization
 from optimizers.performance.cpu_study import study_traffic
 from optimizers.targets.replicas import ReplicasTarget
 from optimizers.targets.replicas_facts import ReplicasFacts, Room
+from optimizers.targets.serving import ServedModel, ServingFacts
 from optimizers.targets.serving_knobs import ServingKnobs
 from optimizers.testing import check_capability, check_knob_action
 from optimizers.view import Study, View
@@ -23,6 +25,7 @@ from registry.agent_records import Direction, Finding, Observation, Priority, Pr
 from registry.knobs import KnobStore
 from registry.ledger.database import open_ledger
 from registry.traffic import TrafficRing
+from tests.services.live_actions import NoJobs
 
 AT = 10_000.0
 LOOKS = 12
@@ -198,14 +201,44 @@ def test_the_number_is_turned_put_back_and_left_to_a_person(tmp_path: Path) -> N
     engine.dispose()
 
 
+def test_a_rush_that_is_over_keeps_no_workers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    ring = TrafficRing(tmp_path, "m", "w1", 40_000)
+    rush = np.cumsum(rng.exponential(1 / 150, 30_000))
+    calm = AT - 330.0 + np.cumsum(rng.exponential(1 / 20, 6_500))
+    for at in (*(AT - 340.0 - rush[-1] + rush), *calm):
+        ring.add(float(at), 0, 1, 1)
+    ring.flush()
+    settings = Settings.model_validate({"serving": {"latency_objective_ms": 50.0}})
+    capability, seen = CpuOptimization(settings), view_of(6.0, rate=20.0, host=20.0)
+    served = ServedModel(mode="none", weight=0.0, experiment_id=None, arms=())
+    serving = ServingFacts(
+        ready=True, models={"m": served}, problems={}, stale={}, traffic_folder=tmp_path
+    )
+    seen = replace(seen, facts={**seen.facts, "serving": serving})
+    [finding] = capability.detect(seen)
+    tools = Tools({}, NoJobs(), SystemClock(), lambda _seconds: None, lambda _target, _names: {})
+    study = capability.study(finding, seen, tools, 10.0)
+    assert isinstance(study, dict)
+    assert int(str(study["requests"])) <= 6_500
+    known = replace(seen, studies={("cpu_optimization", "predictor"): Study(AT, study)})
+    [proposal] = capability.propose(finding, known)
+    assert proposal.parameters["action"] == "scale_in"
+    whole = Study(AT, study_traffic(tmp_path, ["m"], 0.0))
+    ring.close()
+    both = replace(seen, studies={("cpu_optimization", "predictor"): whole})
+    assert not capability.detect(both), "what the rush would make of it"
+
+
 def test_the_study_reads_how_recorded_requests_cluster(tmp_path: Path) -> None:
-    assert study_traffic(tmp_path, ["m"]) is None
+    assert study_traffic(tmp_path, ["m"], AT) is None
     rng = np.random.default_rng(1)
     ring = TrafficRing(tmp_path, "m", "w1", 5000)
     for at in AT + np.cumsum(rng.exponential(0.01, 3000)):
         ring.add(float(at), 0, int(rng.integers(1, 3)), 1)
     ring.flush()
-    found = study_traffic(tmp_path, ["m"])
+    found = study_traffic(tmp_path, ["m"], AT)
+    assert study_traffic(tmp_path, ["m"], AT + 1e6) is None
     ring.close()
     assert isinstance(found, dict)
     assert found["requests"] == 3000
