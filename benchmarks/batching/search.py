@@ -30,6 +30,9 @@ _REACH = 1.5
 _NOISE = 0.01
 _ENOUGH = 1e-6
 _AT_LEAST = 4
+# The last tries go to the neighbours of the best: where a queue tips over, the model may be wrong
+# by half from one batch size to the next.
+_LOCAL = 2
 _BELOW = (3, 8, 20, 50)  # steps below the best that tell a near miss from a bad setting
 
 
@@ -74,7 +77,9 @@ def search(
     best: BatchSetting | None = None
     while left and len(steps) < tries and (len(steps) < _AT_LEAST or go_on()):
         target = None if best is None else math.log(trials.rate(steps[best]))
-        chosen, gain, expected = _next(left, known, target)
+        beside = _beside(best, left) if tries - len(steps) <= _LOCAL else []
+        chosen, gain, expected = _next({one: left[one] for one in beside} or left, known, target)
+        gain = math.inf if beside else gain
         if target is not None and gain < _ENOUGH:
             break
         del left[chosen]
@@ -118,6 +123,19 @@ _AHEAD = (1, 2, 4, 8)
 def _ahead(best: int, guess: int) -> list[int]:
     """Steps above the best at which a setting may show that it is better."""
     return sorted({*(best + more for more in _AHEAD), max(guess, best + 1)})
+
+
+def _beside(best: BatchSetting | None, left: Mapping[BatchSetting, float]) -> list[BatchSetting]:
+    """What differs from the best by one doubling of the batch, and was not tried."""
+    if best is None:
+        return []
+    sizes = {best.max_batch_size * 2, best.max_batch_size // 2}
+    return [
+        one
+        for one in left
+        if one.max_batch_size in sizes
+        and (one.max_wait_ms, one.session) == (best.max_wait_ms, best.session)
+    ]
 
 
 def _try(trials: Trials, setting: BatchSetting, guess: int, best: int | None) -> int:
