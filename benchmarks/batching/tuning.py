@@ -162,15 +162,7 @@ def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) ->
     cores = _free_cores(question, curves, overhead)
     threads = min(question.bounds.max_threads, cores)
     settings = grid(replace(question.bounds, max_threads=threads), batchable=schema.batchable)
-    server = Server(
-        overhead / 2.0,
-        overhead / 2.0,
-        measure_handoff(),
-        cores=cores,
-        queue_limit=question.queue_limit,
-        timeout_s=question.timeout_s,
-        batchable=schema.batchable,
-    )
+    server = _server(question, schema, overhead, cores)
     most = max(_FEWER_REQUESTS, question.recording.at.size)
     asked = Objective(question.objective_ms)
     scene = Scene(question.recording, asked, server, curves, most, question.seed)
@@ -207,6 +199,18 @@ def tune(question: Question, monotonic: Callable[[], float] = time.monotonic) ->
         undisturbed=min(curve.undisturbed for curve in curves.values()),
         seconds=monotonic() - began,
         curves=tuple(_shown(curve) for curve in curves.values()),
+    )
+
+
+def _server(question: Question, schema: ModelSchema, overhead_s: float, cores: int) -> Server:
+    return Server(
+        overhead_s / 2.0,
+        overhead_s / 2.0,
+        measure_handoff(),
+        cores=cores,
+        queue_limit=question.queue_limit,
+        timeout_s=question.timeout_s,
+        batchable=schema.batchable,
     )
 
 

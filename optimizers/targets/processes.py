@@ -47,6 +47,9 @@ _RATES = {
     "switched_out": ("process_switched_out_rps", "1/s", 1.0),
 }
 
+# A moment that the kernel counts in ticks may lie a tick before the true one, and a little more.
+_TICK_S = 0.02
+
 # A name, what is counted, and what of it: a process or a thread.
 Key = tuple[str, str, str]
 
@@ -129,8 +132,7 @@ class ProcessesTarget:
         if kind not in THREAD_KNOBS:
             return None
         values = values_of(THREAD_KNOBS[kind], threads_of(self.pids(name)))
-        # The moment a thread began is known to about a second.
-        new = {one for one in values if since is not None and epoch_of(one.began) >= since - 1.0}
+        new = {one for one in values if since is not None and epoch_of(one.began) > since - _TICK_S}
         return standing(values, change.before, change.after, new)
 
     def _facts(self, name: str, found: Sequence[Found], readings: Readings) -> NamedProcess:

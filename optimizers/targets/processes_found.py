@@ -11,6 +11,7 @@ another thread since is not the same thread.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from config.clock import SystemClock, epoch
 from config.performance_settings import ProcessSettings
 from optimizers.targets.processes_facts import HOUSE, PREDICTOR, Thread
 
@@ -91,8 +93,13 @@ def began_at(pid: int, tid: int) -> int | None:
 
 
 def epoch_of(began: int) -> float:
-    """A moment in clock ticks since the boot as seconds since the epoch, to about a second."""
-    return psutil.boot_time() + began / os.sysconf("SC_CLK_TCK")
+    """A moment in clock ticks since the boot as seconds since the epoch, to a tick.
+
+    The kernel's own `btime` is in whole seconds: a process that began within one of a change would
+    be taken for one that came after it.
+    """
+    booted = epoch(SystemClock().now()) - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + began / os.sysconf("SC_CLK_TCK")
 
 
 def waits(thread: Thread) -> Mapping[str, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from config.clock import SystemClock
+from config.clock import SystemClock, epoch
 from config.errors import ConfigError, ConflictError, InputError, UnavailableError
 from config.performance_settings import (
     PerformanceSettings,
@@ -25,6 +25,7 @@ from config.settings import Settings
 from optimizers.plugins import PluginContext
 from optimizers.targets.processes import ProcessesTarget, make
 from optimizers.targets.processes_facts import ProcessesFacts
+from optimizers.targets.processes_found import began_at, epoch_of
 from optimizers.testing import FreeGuard, check_target
 from registry.agent_records import Change
 from tests.services.busy_programs import (
@@ -254,7 +255,7 @@ def test_what_somebody_else_has_set_stays(stack: ExitStack) -> None:
 _AS_NOBODY = """
 import os, sys
 sys.path.insert(0, {root!r})
-from config.clock import SystemClock
+from config.clock import SystemClock, epoch
 from config.errors import InputError
 from config.performance_settings import ProcessSettings
 from optimizers.targets.processes import ProcessesTarget
@@ -383,3 +384,13 @@ def test_the_settings_name_each_once_or_nothing_is_made() -> None:
         make(context("a", "a"))
     with pytest.raises(ConfigError, match=r"a: the cgroup 'b/\.\./\.\.' cannot be used"):
         make(context("a", cgroup="b/../.."))
+
+
+def test_a_process_s_begin_is_known_to_a_tick() -> None:
+    for _ in range(3):
+        before = epoch(SystemClock().now())
+        with program(IDLE, mark()) as one:
+            began = began_at(one.pid, one.pid)
+            after = epoch(SystemClock().now())
+        assert began is not None
+        assert before - 0.02 <= epoch_of(began) <= after
