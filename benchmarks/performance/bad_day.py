@@ -22,7 +22,7 @@ import psutil
 
 from benchmarks import serving_field as fields
 from benchmarks.performance.counters import read_counters
-from benchmarks.performance.crowd import Slice, Users, now, send_crowd
+from benchmarks.performance.crowd import Slice, Users, mean_ms, now, send_crowd
 from benchmarks.performance.parts import Figure, Part
 from benchmarks.running_up import running_up
 from benchmarks.serving_models import FEATURES, run_ms, write_model
@@ -93,11 +93,11 @@ class _Day:
 
     def at_first(self, model: str) -> float:
         """Mean latency of the first minute, ms."""
-        return _mean_ms(self.slices[model][1:7])
+        return mean_ms(self.slices[model][1:7])
 
     def at_last(self, model: str) -> float:
         """Mean latency of the last minute, ms."""
-        return _mean_ms(self.slices[model][-7:-1])
+        return mean_ms(self.slices[model][-7:-1])
 
     @property
     def failed(self) -> int:
@@ -216,13 +216,9 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
 def _minutes(day: _Day) -> dict[str, object]:
     """Mean latency of both models in each minute, ms."""
     return {
-        model: [f"{_mean_ms(slices[first : first + 6]):.1f}" for first in range(0, len(slices), 6)]
+        model: [f"{mean_ms(slices[first : first + 6]):.1f}" for first in range(0, len(slices), 6)]
         for model, slices in day.slices.items()
     }
-
-
-def _mean_ms(slices: Sequence[Slice]) -> float:
-    return fmean(one.mean_ms for one in slices)
 
 
 def _row(action: Action, began: float) -> dict[str, object]:

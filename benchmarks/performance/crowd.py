@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,11 @@ class Crowd:
         """End it at once; what happened is lost."""
         self.process.kill()
         self.process.communicate()
+
+
+def mean_ms(slices: Sequence[Slice]) -> float:
+    """The mean of the slices' mean latencies, each counted alike."""
+    return fmean(one.mean_ms for one in slices)
 
 
 def send_crowd(users: Mapping[str, Users], seconds: float, *, slice_s: float, seed: int) -> Crowd:

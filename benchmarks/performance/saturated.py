@@ -14,9 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
-from benchmarks.performance.crowd import Slice, Users, send_crowd
+from benchmarks.performance.crowd import Slice, Users, mean_ms, send_crowd
 from benchmarks.performance.keeping_busy import busy_rate
 from benchmarks.performance.parts import Figure, Part, quartiles
 from benchmarks.performance.stage import Stage, core_share, open_stage, said
@@ -150,7 +149,7 @@ def _turn(stage: Stage, settings: Settings, rate: float, seconds: float, seed: i
     share = core_share(stage, seconds)
     slices: Sequence[Slice] = crowd.result()[MODEL]
     return Turn(
-        mean_ms=fmean(one.mean_ms for one in slices),
+        mean_ms=mean_ms(slices),
         p99_ms=max(one.p99_ms for one in slices),
         core_share=share,
         failed=sum(one.failed for one in slices),

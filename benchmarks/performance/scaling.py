@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean
 
-from benchmarks.performance.crowd import Slice, Users, send_crowd
+from benchmarks.performance.crowd import Users, mean_ms, send_crowd
 from benchmarks.performance.keeping_busy import busy_rate
 from benchmarks.performance.parts import Figure, Part
 from benchmarks.performance.stage import Stage, core_share, open_stage, said
@@ -106,13 +105,9 @@ class _Scene:
         finally:
             crowd.stop()
         first, last = slices[:_FEW], slices[-_FEW - 1 : -1]
-        self.latency = _mean_ms(last) / _mean_ms(first)
+        self.latency = mean_ms(last) / mean_ms(first)
         self.failed = float(sum(one.failed for one in slices))
         return self
 
     def _busy(self) -> float:
         return core_share(self._stage, _LOOKED_S) / len(self._stage.workers())
-
-
-def _mean_ms(slices: Sequence[Slice]) -> float:
-    return fmean(one.mean_ms for one in slices)
