@@ -36,13 +36,16 @@ class MetricName:
             InputError: it has another form.
         """
         found = _FORM.fullmatch(text)
-        if found is None:
+        metric, labels, target = found.groups() if found else ("", "", "")
+        try:
+            pairs = tuple((name, json.loads(value)) for name, value in _PAIR.findall(labels or ""))
+        except json.JSONDecodeError:
+            metric = ""
+        if not metric:
             raise InputError(
                 f'{text!r} names no metric; write name, or name{{label="value"}}, and @target '
                 "behind it where it is another target's"
             )
-        metric, labels, target = found.groups()
-        pairs = tuple((name, json.loads(value)) for name, value in _PAIR.findall(labels or ""))
         return cls(metric, pairs, target or "")
 
     def __str__(self) -> str:

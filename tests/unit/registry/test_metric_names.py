@@ -32,7 +32,18 @@ def test_what_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "@serving", "{}", "rate{}", "rate{model}", 'rate{model="a"', "rate{model=a}", "a@"]
+    "text",
+    [
+        "",
+        "@serving",
+        "{}",
+        "rate{}",
+        "rate{model}",
+        'rate{model="a"',
+        "rate{model=a}",
+        "a@",
+        r'rate{model="\q"}',
+    ],
 )
 def test_another_form_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"names no metric; write name"):
